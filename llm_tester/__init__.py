@@ -1,0 +1,62 @@
+"""Test LLM providers the way you test code.
+
+A provider is a config entry, a reply is a cassette, a cost is a number that can be audited.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .cassettes import use_cassette
+    from .errors import CassetteMismatch, LLMTesterError, ProviderError
+    from .llm_tester import LLMTester
+    from .llms.base import BaseLLM, ModelConfig, ProviderConfig
+    from .llms.mock.provider import register_mock_response
+    from .results import CaseResult, RunResult
+    from .utils.cost_manager import CostTracker, UsageData
+    from .utils.provider_manager import ProviderManager
+
+_HOMES = {
+    "BaseLLM": "llms.base",
+    "CaseResult": "results",
+    "CassetteMismatch": "errors",
+    "CostTracker": "utils.cost_manager",
+    "LLMTester": "llm_tester",
+    "LLMTesterError": "errors",
+    "ModelConfig": "llms.base",
+    "ProviderConfig": "llms.base",
+    "ProviderError": "errors",
+    "ProviderManager": "utils.provider_manager",
+    "RunResult": "results",
+    "UsageData": "utils.cost_manager",
+    "register_mock_response": "llms.mock.provider",
+    "use_cassette": "cassettes",
+}
+
+__all__ = [
+    "BaseLLM",
+    "CaseResult",
+    "CassetteMismatch",
+    "CostTracker",
+    "LLMTester",
+    "LLMTesterError",
+    "ModelConfig",
+    "ProviderConfig",
+    "ProviderError",
+    "ProviderManager",
+    "RunResult",
+    "UsageData",
+    "register_mock_response",
+    "use_cassette",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Importing the package must stay cheap: what a name needs is imported when the name is.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,107 @@
+"""When a request is the one that was recorded, and what to say when it is not."""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import CassetteMismatch
+from .storage import Interaction
+
+__all__ = ["key_of", "mismatch"]
+
+_MOST_DIFFERENCES = 20
+_LONGEST_SHOWN = 200
+
+
+def key_of(request: Mapping[str, Any]) -> str:
+    """What two requests must have in common: method, URL without secrets, and body, JSON compared as JSON.
+
+    Args:
+        request: method, uri and body, without secrets.
+
+    Returns:
+        A text that is equal for equal requests; the order of query parameters and of JSON keys is not in it.
+    """
+    parts = urlsplit(request["uri"])
+    query = "&".join(sorted(parts.query.split("&")))
+    body = json.dumps(_numbers(request["body"]), sort_keys=True)
+    return f"{request['method'].upper()} {parts.scheme}://{parts.netloc}{parts.path}?{query} {body}"
+
+
+def _numbers(value: Any) -> Any:
+    # In JSON 0 and 0.0 are the same number; SDK versions differ in which one they send.
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    return [_numbers(item) for item in value] if isinstance(value, list) else value
+
+
+def mismatch(
+    path: str, request: Mapping[str, Any], recorded: list[Interaction], played: bool, again: str
+) -> CassetteMismatch:
+    """The error for a request that was not recorded.
+
+    Args:
+        path: the cassette's file.
+        request: what was asked, without secrets.
+        recorded: what the file holds.
+        played: whether the very same request is in it, but was already answered.
+        again: how to record again.
+
+    Returns:
+        The error, with the nearest recorded request and what differs from it.
+    """
+    lines = [f"{path}: this request is not what was recorded.", f"  asked:   {request['method']} {request['uri']}"]
+    if played:
+        lines.append("  the same request was recorded, and each recording of it was already replayed once")
+    elif not recorded:
+        lines.append("  recorded: nothing; there is no such file, or it holds no interaction")
+    else:
+        nearest = max(recorded[:200], key=lambda item: _nearness(item.request, request))
+        lines.append(f"  nearest: {nearest.request['method']} {nearest.request['uri']}")
+        differences = list(_differences("body", _body(nearest.request), _body(request)))
+        lines += [f"  {line}" for difference in differences[:_MOST_DIFFERENCES] for line in difference.splitlines()]
+        if len(differences) > _MOST_DIFFERENCES:
+            lines.append(f"  and {len(differences) - _MOST_DIFFERENCES} more differences")
+    lines.append(f"  to record again: {again}")
+    return CassetteMismatch("\n".join(lines), path)
+
+
+def _body(request: Mapping[str, Any]) -> Any:
+    return next(iter(request["body"].values())) if request["body"] else None
+
+
+def _nearness(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[bool, bool, float]:
+    one, two = urlsplit(recorded["uri"]), urlsplit(asked["uri"])
+    left, right = (json.dumps(_body(request), sort_keys=True)[:2000] for request in (recorded, asked))
+    similar = difflib.SequenceMatcher(None, left, right, autojunk=False).quick_ratio()
+    return one.netloc == two.netloc, one.path == two.path, similar
+
+
+def _differences(place: str, recorded: Any, asked: Any) -> Iterator[str]:
+    if recorded == asked:
+        return
+    if isinstance(recorded, dict) and isinstance(asked, dict):
+        for key in [*recorded, *(key for key in asked if key not in recorded)]:
+            if key not in asked:
+                yield f"{place}.{key}: was {_shown(recorded[key])}, now missing"
+            elif key not in recorded:
+                yield f"{place}.{key}: was missing, now {_shown(asked[key])}"
+            else:
+                yield from _differences(f"{place}.{key}", recorded[key], asked[key])
+    elif isinstance(recorded, list) and isinstance(asked, list) and len(recorded) == len(asked):
+        for index, (one, two) in enumerate(zip(recorded, asked, strict=True)):
+            yield from _differences(f"{place}[{index}]", one, two)
+    elif isinstance(recorded, str) and isinstance(asked, str) and "\n" in recorded + asked:
+        diff = difflib.unified_diff(recorded.splitlines(), asked.splitlines(), "recorded", "asked", lineterm="", n=1)
+        yield f"{place}: the text differs\n" + "\n".join(f"    {line}" for line in diff)
+    else:
+        yield f"{place}: was {_shown(recorded)}, now {_shown(asked)}"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}… ({len(text)} characters)"

@@ -1,0 +1,451 @@
+"""What a user writes: the global config, one entry a provider, and the keys beside them.
+
+The global config is the file named by an argument, else by `LLM_TESTER_CONFIG`, else `config.json` in the working
+directory; there need not be one. The package's own providers stand in `llm_tester/llms/<name>/config.json`, and an
+entry of the same name in the global config is laid over them, field by field.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from dotenv import dotenv_values
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from .errors import ConfigError
+from .pricing import Price
+
+__all__ = ["GlobalConfig", "MockScript", "ModelConfig", "ProviderConfig", "Settings", "activate", "read_json", "reset"]
+
+CONFIG_VARIABLE = "LLM_TESTER_CONFIG"
+Model = TypeVar("Model", bound=BaseModel)
+PACKAGE_PROVIDERS = Path(__file__).parent / "llms"
+
+Rate = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(_Strict):
+    """One model of a provider. Everything but the name may be left to what LiteLLM ships.
+
+    Attributes:
+        name: the name the provider knows it by.
+        default: whether it is the provider's default; at most one model is.
+        enabled: whether it is used where all of a provider's models are asked for.
+        cost_input: USD per million input tokens; None leaves it to the price sources, 0 says free.
+        cost_output: USD per million output tokens.
+        cost_cached_input: USD per million input tokens read from the provider's cache; None means `cost_input`.
+        cost_cache_write: USD per million input tokens written to the provider's cache; None means `cost_input`.
+        cost_reasoning: USD per million reasoning tokens; None means `cost_output`.
+        cost_per_request: USD for each request, beside its tokens.
+        max_input_tokens: tokens that fit in.
+        max_output_tokens: tokens that can come out.
+        supports_schema: whether the model takes a response schema; None asks LiteLLM's bundle.
+        supports_vision: whether it takes images; None asks LiteLLM's bundle.
+        supports_pdf: whether it takes PDFs; None asks LiteLLM's bundle.
+    """
+
+    name: str = Field(min_length=1)
+    default: bool = False
+    enabled: bool = True
+    cost_input: Rate | None = None
+    cost_output: Rate | None = None
+    cost_cached_input: Rate | None = None
+    cost_cache_write: Rate | None = None
+    cost_reasoning: Rate | None = None
+    cost_per_request: Rate = 0.0
+    max_input_tokens: int | None = Field(default=None, gt=0)
+    max_output_tokens: int | None = Field(default=None, gt=0)
+    supports_schema: bool | None = None
+    supports_vision: bool | None = None
+    supports_pdf: bool | None = None
+
+    @model_validator(mode="after")
+    def _both_rates(self) -> Self:
+        if (self.cost_input is None) != (self.cost_output is None):
+            raise ValueError("cost_input and cost_output belong together: write both (0 for free) or neither")
+        rates = (self.cost_cached_input, self.cost_cache_write, self.cost_reasoning, self.cost_per_request or None)
+        if self.cost_input is None and any(rate is not None for rate in rates):
+            raise ValueError("a price needs cost_input and cost_output (0 for free)")
+        return self
+
+    def price(self) -> Price | None:
+        """The price written in the config, in USD per million tokens; None where none is written."""
+        if self.cost_input is None or self.cost_output is None:
+            return None
+        return Price(
+            input=self.cost_input,
+            output=self.cost_output,
+            cached_input=self.cost_cached_input,
+            cache_write=self.cost_cache_write,
+            reasoning=self.cost_reasoning,
+            per_request=self.cost_per_request,
+            source="config",
+        )
+
+
+class MockScript(_Strict):
+    """What the mock provider answers, where it should not make up a valid instance.
+
+    Attributes:
+        replies: a text, or an object that is sent as JSON, by the key that the prompt or the source contains;
+            the key `*` answers everything else.
+        usage: the token counts to report, by the names of `UsageData`.
+        error: the status code to fail with instead of answering.
+        error_times: how many calls fail before the mock answers; None means all.
+        delay: seconds to wait before answering.
+    """
+
+    replies: dict[str, str | dict[str, Any]] = {}
+    usage: dict[str, Annotated[int, Field(ge=0, strict=True)]] = {}
+    error: int | None = Field(default=None, ge=400, le=599)
+    error_times: int | None = Field(default=None, ge=1)
+    delay: float = Field(default=0.0, ge=0, le=3600, allow_inf_nan=False)
+
+
+# What params may not set, and where it belongs.
+_OURS = {
+    "api_key": "a key has no place in a file; name its variable in env_key",
+    "api_base": "write api_base beside params",
+    "base_url": "write api_base beside params",
+    "messages": "prompt and source make the messages",
+    "model": "write the models beside params",
+    "stream": "replies are read as a whole",
+    "timeout": "write timeout beside params",
+    "max_retries": "write max_attempts beside params",
+    "num_retries": "write max_attempts beside params",
+}
+
+
+def _named(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class ProviderConfig(_Strict):
+    """One provider: what its config entry says.
+
+    Attributes:
+        name: the provider's name, the key of its entry.
+        provider_type: a LiteLLM slug, `pydantic_ai`, `mock` or `package.module:Class`; the name where not written.
+        models: its models, each a name or a `ModelConfig`.
+        default_model: the model used where none is asked for; the one marked `default`, else the first.
+        enabled: whether a run uses it where no provider is asked for.
+        env_key: the environment variable of the API key; "" says that no key is needed. Where it is not written,
+            LiteLLM's name for the slug. An entry with an `api_base` of its own takes `<NAME>_API_KEY` where it is
+            set and no key otherwise, so that one vendor's key is never sent to another's address.
+        api_base: the address of the API (`base_url` is the same field).
+        system_prompt: sent before each prompt.
+        params: any further parameter of the call, LiteLLM's names; `temperature` is 0 where not written.
+        timeout: seconds for one attempt.
+        max_attempts: tries in all, for rate limits, timeouts, connections and server errors.
+        structured_output: whether the wanted pydantic class is sent as the response schema, where the model takes one.
+        origin: what stands behind `api_base`, where it is not the provider itself; goes into the cassettes' metadata.
+        mock: the mock provider's script.
+    """
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
+    provider_type: str = Field(min_length=1)
+    models: tuple[Annotated[ModelConfig, BeforeValidator(_named)], ...] = ()
+    default_model: str | None = None
+    enabled: bool = True
+    env_key: str | None = None
+    api_base: str | None = Field(default=None, validation_alias=AliasChoices("api_base", "base_url"))
+    system_prompt: str = ""
+    params: dict[str, Any] = {}
+    timeout: float = Field(default=60.0, gt=0, allow_inf_nan=False)
+    max_attempts: int = Field(default=3, ge=1, le=20)
+    structured_output: bool = True
+    origin: str | None = None
+    mock: MockScript = MockScript()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _type_is_name(cls, entry: Any) -> Any:
+        if isinstance(entry, dict) and "provider_type" not in entry and "name" in entry:
+            return {**entry, "provider_type": entry["name"]}
+        return entry
+
+    @model_validator(mode="after")
+    def _params_are_params(self) -> Self:
+        if ours := sorted(_OURS.keys() & self.params.keys()):
+            raise ValueError(f"params.{ours[0]} does not belong there: {_OURS[ours[0]]}")
+        return self
+
+    @model_validator(mode="after")
+    def _models_agree(self) -> Self:
+        names = [model.name for model in self.models]
+        if doubles := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"model {doubles[0]!r} stands twice: keep one of them")
+        defaults = [model.name for model in self.models if model.default]
+        if self.default_model is not None:
+            defaults = [name for name in defaults if name != self.default_model] if defaults else []
+            if defaults:
+                raise ValueError(f"two defaults, {self.default_model!r} and {defaults[0]!r}: keep one of them")
+        if len(defaults) > 1:
+            raise ValueError(f"two defaults, {defaults[0]!r} and {defaults[1]!r}: keep one of them")
+        return self
+
+    def default(self) -> str | None:
+        """The name of the default model: `default_model`, else the one marked, else the first enabled one."""
+        if self.default_model is not None:
+            return self.default_model
+        enabled = [model for model in self.models if model.enabled]
+        marked = [model.name for model in enabled if model.default]
+        return next(iter(marked or [model.name for model in enabled]), None)
+
+
+class GlobalConfig(_Strict):
+    """The global config file.
+
+    Attributes:
+        providers: by name: `true`/`false` to use a provider of the package as it is or not at all, or an entry: a
+            whole provider, or fields laid over the package's own.
+        cases: the directory of the test cases, from the config file's directory.
+        cassettes: the directory of the recordings, likewise.
+        price_source: which of the two price sources leads where the config has no price.
+        max_age: days after which a recording is marked as old; None for never.
+    """
+
+    providers: dict[str, bool | dict[str, Any]] = {}
+    cases: str = "cases"
+    cassettes: str = "cassettes"
+    price_source: Literal["litellm", "genai-prices"] = "litellm"
+    max_age: int | None = Field(default=None, gt=0)
+
+
+class Settings:
+    """The active configuration: the global file, the package's entries, and the keys.
+
+    Args:
+        path: the global config file; None where there is none.
+
+    Raises:
+        ConfigError: a file that is not JSON, is empty, or says something unknown.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.directory = path.parent if path else Path.cwd()
+        self.config = GlobalConfig()
+        if path:
+            self.config = validate(GlobalConfig, read_json(path), path)
+        self.dotenv_path = self.directory / ".env"
+        self._dotenv = dotenv_values(self.dotenv_path) if self.dotenv_path.is_file() else {}
+
+    def key(self, variable: str) -> str | None:
+        """The value of an environment variable, else of the `.env` file; None where both lack it or it is empty."""
+        return os.environ.get(variable) or self._dotenv.get(variable) or None
+
+    def secrets(self) -> Iterator[SecretStr]:
+        """Every value that must not be written anywhere: the `.env` file's, and the environment's key variables."""
+        names = (*self._dotenv, *(name for name in os.environ if name.endswith(("_KEY", "_TOKEN", "_SECRET"))))
+        for name in names:
+            if value := self.key(name):
+                yield SecretStr(value)
+
+    def provider_names(self) -> list[str]:
+        """Every name with an entry in the global config or in the package, sorted."""
+        return sorted({*self.config.providers, *package_names()})
+
+    def enabled_names(self) -> list[str]:
+        """The names a run uses where none is asked for: the global config's, in its order, without the disabled."""
+        return [
+            name
+            for name, entry in self.config.providers.items()
+            if entry is True or (isinstance(entry, dict) and entry.get("enabled", True))
+        ]
+
+    def provider(self, name: str, own: Path | None = None) -> ProviderConfig | None:
+        """The config of one provider: the global entry laid over the package's, or over that in `own`.
+
+        Args:
+            name: the provider's name.
+            own: a config file that came with an external provider.
+
+        Returns:
+            The config; None where no file has an entry of that name.
+
+        Raises:
+            ConfigError: the entry cannot be used.
+        """
+        packaged = own or PACKAGE_PROVIDERS / name / "config.json"
+        entry = self.config.providers.get(name)
+        base: dict[str, Any] = {}
+        if packaged.is_file() and name == Path(name).name:
+            base = read_json(packaged)
+        elif entry is None or isinstance(entry, bool):
+            return None
+        over = {"enabled": entry} if isinstance(entry, bool) else entry or {}
+        if "base_url" in over:
+            over = {**over, "api_base": over["base_url"]} if "api_base" not in over else over
+            over = {key: value for key, value in over.items() if key != "base_url"}
+        where, prefix = (self.path, f"providers.{name}") if over and self.path else (packaged, "")
+        return validate(ProviderConfig, {**base, **over, "name": name}, where or packaged, prefix)
+
+
+def package_names() -> list[str]:
+    """The names of the package's own providers: directories with a config.json or a provider.py."""
+    return sorted(
+        child.name
+        for child in PACKAGE_PROVIDERS.iterdir()
+        if (child / "config.json").is_file() or (child / "provider.py").is_file()
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object from a file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The object.
+
+    Raises:
+        ConfigError: there is no such file, it is empty, not UTF-8, not JSON, has a key twice, or is not an object.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: there is no such file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    if not text.strip():
+        raise ConfigError(f'{path}: is empty; the smallest config is {{"providers": {{}}}}')
+    try:
+        value = json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, path))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: found {_kind(value)}, expected an object")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        double = next(key for key in keys if keys.count(key) > 1)
+        raise ConfigError(f"{path}: the key {double!r} stands twice in one object: keep one of them")
+    return found
+
+
+def validate(kind: type[Model], value: Mapping[str, Any], path: Path, prefix: str = "") -> Model:
+    """Validates what stands in a file.
+
+    Args:
+        kind: the model to validate with.
+        value: what was read.
+        path: the file, for the message.
+        prefix: the place in the file that `value` was read from.
+
+    Returns:
+        The model's instance.
+
+    Raises:
+        ConfigError: with the file, each place, what was found and what was expected.
+    """
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        lines = [_explain(item, kind, prefix) for item in error.errors(include_url=False)]
+        raise ConfigError("\n".join(f"{path}: {line}" for line in lines)) from error
+
+
+def _explain(item: Mapping[str, Any], kind: type[BaseModel], prefix: str) -> str:
+    place = prefix
+    for part in item["loc"]:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
+    if item["type"] == "extra_forbidden":
+        from .catalog import near
+
+        known = (ModelConfig if "models" in item["loc"] else MockScript if "mock" in item["loc"] else kind).model_fields
+        hint = near(str(item["loc"][-1]), known)
+        fields = f"did you mean {' or '.join(hint)}?" if hint else f"known are {', '.join(sorted(known))}"
+        return f"{place}: an unknown field; {fields}"
+    message = item["msg"].removeprefix("Value error, ")
+    found = item["input"]
+    shown = _kind(found) if isinstance(found, dict | list) else f"{found!r} ({_kind(found)})"
+    if item["type"] in ("missing", "value_error"):
+        return f"{place}: {message}" if place else message
+    return f"{place}: found {shown}; {message[:1].lower()}{message[1:]}"
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+class _Active:
+    """The one place of the active settings."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.settings: Settings | None = None
+        self.chosen: Path | None = None
+
+
+_active = _Active()
+
+
+def settings() -> Settings:
+    """The active settings, read at the first call and kept until `reset` or `activate`.
+
+    Raises:
+        ConfigError: the file that `LLM_TESTER_CONFIG` or `activate` names is missing, or cannot be used.
+    """
+    with _active.lock:
+        if _active.settings is None:
+            _active.settings = Settings(_find(_active.chosen))
+        return _active.settings
+
+
+def _find(chosen: Path | None) -> Path | None:
+    if chosen is None and (named := os.environ.get(CONFIG_VARIABLE)):
+        chosen = Path(named)
+    if chosen is not None:
+        if not chosen.is_file():
+            raise ConfigError(f"{chosen}: there is no such file; it was named as the global config")
+        return chosen.resolve()
+    here = Path.cwd() / "config.json"
+    return here if here.is_file() else None
+
+
+def activate(path: str | Path | None) -> bool:
+    """Makes a file the global config, until `reset`.
+
+    Args:
+        path: the file; None leaves things as they are.
+
+    Returns:
+        Whether the active settings changed, so that what was made from them is stale.
+    """
+    if path is None:
+        return False
+    with _active.lock:
+        resolved = Path(path).resolve()
+        if _active.settings is not None and _active.settings.path == resolved:
+            return False
+        _active.chosen, _active.settings = resolved, None
+        return True
+
+
+def reset() -> None:
+    """Forgets the active settings and the file that `activate` named."""
+    with _active.lock:
+        _active.settings = _active.chosen = None

@@ -1,0 +1,192 @@
+"""Every error this package raises, in one tree.
+
+    LLMTesterError
+    ├── ConfigError                 a config file, an entry or a class that cannot be used
+    ├── CaseError                   a test case that cannot be read
+    ├── ResultsError                a results, baseline or report file that cannot be used
+    ├── BudgetError                 the run's limit in USD would be passed
+    ├── ProviderError               a call that did not come to a usable reply
+    │   ├── MissingKeyError         no API key where one is needed
+    │   ├── AuthenticationError     401
+    │   ├── PermissionDeniedError   403
+    │   ├── UnknownModelError       404, or a name nobody knows
+    │   ├── BadRequestError         400 and the other 4xx
+    │   │   └── ContextTooLongError the input does not fit the model
+    │   ├── RateLimitError          429
+    │   ├── ServerError             5xx
+    │   ├── TimeoutError            408, or no answer within the timeout
+    │   ├── ConnectionError         no connection, or one that broke
+    │   └── UnusableReplyError      a reply that is empty, cut or not what was asked for
+    └── CassetteError               a recording that cannot be read, written or trusted
+        ├── SecretFoundError        something that looks like a key stood in what was to be written
+        └── CassetteMismatch        a request that is not what was recorded
+
+All but `CassetteMismatch` are `Exception`s. `CassetteMismatch` is a `BaseException` only, as pytest's own outcomes are:
+an SDK that catches `Exception` to retry or to wrap would otherwise turn a drifted test into a connection error.
+`except LLMTesterError` catches every one of them.
+"""
+
+from typing import ClassVar
+
+__all__ = [
+    "AuthenticationError",
+    "BadRequestError",
+    "BudgetError",
+    "CaseError",
+    "CassetteError",
+    "CassetteMismatch",
+    "ConfigError",
+    "ConnectionError",
+    "ContextTooLongError",
+    "LLMTesterError",
+    "MissingKeyError",
+    "PermissionDeniedError",
+    "ProviderError",
+    "RateLimitError",
+    "ResultsError",
+    "SecretFoundError",
+    "ServerError",
+    "TimeoutError",
+    "UnknownModelError",
+    "UnusableReplyError",
+]
+
+
+class LLMTesterError(BaseException):
+    """The root of the tree; see the module's docstring."""
+
+
+class ConfigError(LLMTesterError, Exception):
+    """A config file, one of its entries, or a provider class that cannot be used."""
+
+
+class CaseError(LLMTesterError, Exception):
+    """A test case that cannot be read, or has files that the model does not take."""
+
+
+class ResultsError(LLMTesterError, Exception):
+    """A results, baseline or report file that is not ours, not whole, or of another format."""
+
+
+class BudgetError(LLMTesterError, Exception):
+    """The run's limit in USD is unusable, or a call could pass it and was not made."""
+
+
+class ProviderError(LLMTesterError, Exception):
+    """A call that did not come to a usable reply.
+
+    Args:
+        message: what was found and what to do, without any key.
+        provider: the provider's name in the config.
+        model: the model that was asked for, None where none was chosen yet.
+        status_code: the HTTP status, None where there was no HTTP reply.
+        retry_after: seconds that the provider asked to wait, None where it did not.
+
+    Attributes:
+        failed_cost: USD that the failed attempts may have cost, at most.
+
+    The original exception is `__cause__`.
+    """
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        status_code: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.provider = provider
+        self.model = model
+        self.status_code = status_code
+        self.retry_after = retry_after
+        self.failed_cost = 0.0
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions with keyword-only arguments do not unpickle by themselves, and results cross process pools.
+        return _rebuild, (type(self), str(self), dict(self.__dict__))
+
+
+def _rebuild(kind: type[ProviderError], message: str, state: dict[str, object]) -> ProviderError:
+    error = kind(message)
+    error.__dict__.update(state)
+    return error
+
+
+class MissingKeyError(ProviderError):
+    """No API key where one is needed; names the variable and the file it may stand in."""
+
+
+class AuthenticationError(ProviderError):
+    """The provider refused the key (401)."""
+
+
+class PermissionDeniedError(ProviderError):
+    """The key is valid but not allowed to do this (403)."""
+
+
+class UnknownModelError(ProviderError):
+    """Neither the config, LiteLLM's bundle nor the provider (404) knows this model."""
+
+
+class BadRequestError(ProviderError):
+    """The provider refused the request as it stands (400, and the 4xx with no class of their own)."""
+
+
+class ContextTooLongError(BadRequestError):
+    """Prompt, source and wanted output do not fit into the model's context."""
+
+
+class RateLimitError(ProviderError):
+    """Too many requests (429); `retry_after` is in seconds where the provider said it."""
+
+    retryable = True
+
+
+class ServerError(ProviderError):
+    """The provider failed (5xx, Anthropic's 529 included)."""
+
+    retryable = True
+
+
+class TimeoutError(ProviderError):
+    """No answer within the provider's `timeout` (seconds), or a 408."""
+
+    retryable = True
+
+
+class ConnectionError(ProviderError):
+    """The connection could not be made or broke before the reply was complete."""
+
+    retryable = True
+
+
+class UnusableReplyError(ProviderError):
+    """The reply is empty, cut, not JSON, or not of the wanted shape."""
+
+
+class CassetteError(LLMTesterError, Exception):
+    """A cassette that cannot be read, written or trusted; the file on disk is untouched."""
+
+
+class SecretFoundError(CassetteError):
+    """Something that is or looks like a key stood in what was to be written; nothing was written."""
+
+
+class CassetteMismatch(LLMTesterError):
+    """A request inside a replaying cassette that is not what was recorded.
+
+    The message names the file, the nearest recorded request, what differs, and the command that records again.
+
+    Args:
+        message: the whole explanation.
+        path: the cassette's file.
+    """
+
+    def __init__(self, message: str, path: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path

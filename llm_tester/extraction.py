@@ -1,0 +1,202 @@
+"""From a model's reply to validated data: find the JSON object, validate it, say what is wrong with it."""
+
+import json
+import math
+import re
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from llm_tester.errors import UnusableReplyError
+
+__all__ = ["Extraction", "extract", "parse_reply"]
+
+# Pydantic's own JSON parser stops at 200 levels and its serializer at 255; no document worth extracting gets near.
+_MAX_DEPTH = 100
+# Each JSONDecodeError counts the lines before it, so an unlimited number of them would be quadratic.
+_MAX_BROKEN = 200
+_MAX_PROBLEMS = 10
+
+_STRING = r'"(?:[^"\\\n]|\\.)*+'
+_TEXT = r'"(?:[^"\\]|\\.)*+"?'  # the same over several lines, which is not JSON but what models write
+# Where an attempt pays: `{}`, `{"key":`, one of these cut by the end of the text, or a list of objects. A brace of
+# prose is none of them and costs nothing. Possessive quantifiers keep both patterns linear.
+_START = re.compile(rf'\{{\s*+(?:\}}|\Z|{_STRING}(?:\Z|"\s*+(?::|\Z)))|\[\s*+(?=\{{\s*+["}}])')
+_TOKEN = re.compile(rf"{_TEXT}|[{{}}\[\]]", re.DOTALL)
+_FENCE = re.compile(r"\A```\w*\s*")
+_DECODER = json.JSONDecoder()
+
+
+class Extraction(BaseModel):
+    """What came of one reply.
+
+    Attributes:
+        data: the JSON-mode dump of the validated instance; the object as the reply had it where it is not valid;
+            None where the reply holds no object.
+        problem: None when valid, else what is wrong, a line for each field.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    data: dict[str, Any] | None
+    problem: str | None
+
+    @property
+    def valid(self) -> bool:
+        """Whether `data` came out of the model class."""
+        return self.problem is None
+
+
+def parse_reply(text: str) -> dict[str, Any]:
+    """Find the JSON object in a reply: bare, in a code fence or in prose.
+
+    The longest outermost object counts, the first of them where several are as long. The time is linear in the
+    length of the text.
+
+    Args:
+        text: the reply as the model gave it.
+
+    Returns:
+        The object; of a key that stands twice, the last.
+
+    Raises:
+        UnusableReplyError: the reply is empty, or its JSON is absent, cut off, broken, a list or a scalar, nested
+            deeper than 100 levels, or holds NaN, Infinity or a number too large to read.
+    """
+    body = _FENCE.sub("", text.strip("\ufeff \t\r\n")).rstrip("` \t\r\n")
+    if not body:
+        raise UnusableReplyError("The reply is empty.")
+    value = _longest_value(body)
+    if not isinstance(value, dict):
+        raise UnusableReplyError(f"The reply should be one JSON object, but it is {_describe(value)}.")
+    _refuse_unreadable(value)
+    return value
+
+
+def extract(text: str, model_class: type[BaseModel]) -> Extraction:
+    """Parse a reply and validate it with a pydantic class.
+
+    Validation is pydantic's JSON mode, so that a strict model takes a date from text as it does from any JSON.
+
+    Args:
+        text: the reply as the model gave it.
+        model_class: the class to extract into.
+
+    Returns:
+        The data, or what is wrong with it. An unusable reply or failed validation is a result, not an exception;
+        anything a validator raises besides ValueError and AssertionError propagates.
+    """
+    try:
+        found = parse_reply(text)
+    except UnusableReplyError as error:
+        return Extraction(data=None, problem=str(error))
+    try:
+        instance = model_class.model_validate_json(json.dumps(found))
+    except ValidationError as error:
+        return Extraction(data=found, problem=_explain(error, model_class.__name__))
+    return Extraction(data=instance.model_dump(mode="json"), problem=None)
+
+
+def _decode(body: str, start: int) -> tuple[Any, int]:
+    try:
+        return _DECODER.raw_decode(body, start)
+    except RecursionError as error:
+        raise UnusableReplyError("The JSON in the reply is nested too deeply to be read.") from error
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:  # Python refuses integers of more than 4,300 digits, with a plain ValueError.
+        raise UnusableReplyError(f"The JSON in the reply holds a number too long to be read: {error}.") from error
+
+
+def _longest_value(body: str) -> Any:
+    """The longest outermost object or list of objects, or the scalar or list that the whole body is."""
+    if body[0] != "{":
+        try:
+            value, end = _decode(body, 0)
+        except json.JSONDecodeError:
+            end = -1
+        if end == len(body):
+            return value
+    best: Any = None
+    length = position = broken = 0
+    closes = True  # until a search for an end came to the end of the text: repeating it would be quadratic
+    trouble = f"There is no JSON object in the reply; it starts with {body[:80]!r}."
+    while broken < _MAX_BROKEN and (start := _START.search(body, position)):
+        try:
+            value, position = _decode(body, start.start())
+        except json.JSONDecodeError as error:
+            if _is_cut(error, body):
+                if len(body) - start.start() > length:
+                    raise UnusableReplyError(f"The JSON is cut off; the reply ends with {body[-40:]!r}.") from None
+                break
+            if not broken:
+                near = body[max(0, error.pos - 30) : error.pos + 30]
+                trouble = f"The JSON in the reply is broken: {error.msg}, near {near!r}."
+            broken += 1
+            # The objects inside a broken one are not the answer: go on behind it. One that never closes takes the
+            # rest with it where it begins a line, and is a sketch in prose elsewhere.
+            close = _closing(body, start.start()) if closes else None
+            closes = close is not None
+            if close is None and not body[body.rfind("\n", 0, start.start()) + 1 : start.start()].strip():
+                break
+            position = close or max(error.pos, start.start() + 1)
+        else:
+            if position - start.start() > length:
+                best, length = value, position - start.start()
+    if not length:
+        raise UnusableReplyError(trouble)
+    return best
+
+
+def _is_cut(error: json.JSONDecodeError, body: str) -> bool:
+    """Whether decoding ran into the end; a cut `tru`, `-` or `\\u12` is reported up to six characters before it."""
+    rest = body[error.pos : error.pos + 7]
+    return error.msg.startswith("Unterminated string") or (len(rest) <= 6 and not set(rest) & {"}", "]"})
+
+
+def _closing(body: str, start: int) -> int | None:
+    depth = 0
+    for token in _TOKEN.finditer(body, start):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(body[token.start()], 0)
+        if depth == 0:
+            return token.end()
+    return None
+
+
+def _refuse_unreadable(value: dict[str, Any]) -> None:
+    stack: list[tuple[dict[str, Any] | list[Any], int]] = [(value, 1)]
+    while stack:
+        container, depth = stack.pop()
+        if depth > _MAX_DEPTH:
+            raise UnusableReplyError(f"The JSON in the reply is nested deeper than {_MAX_DEPTH} levels.")
+        for item in container.values() if isinstance(container, dict) else container:
+            if isinstance(item, dict | list):
+                stack.append((item, depth + 1))
+            elif isinstance(item, float) and not math.isfinite(item):
+                raise UnusableReplyError("The reply holds NaN, Infinity or a number too large, which JSON has not.")
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return f"a list ({len(value)} items)" if len(value) != 1 else "a list (1 item)"
+    shown = json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace").decode()
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+
+
+def _explain(error: ValidationError, model_name: str) -> str:
+    details = error.errors(include_url=False, include_context=False)
+    lines = [f"The reply does not fit {model_name}:"]
+    for detail in details[:_MAX_PROBLEMS]:
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).lstrip(".")
+        found = f"found {_describe(detail['input'])}"
+        what = f"{found}, {detail['msg'].replace('Input should be', 'expected', 1)}"
+        if detail["type"] == "missing":
+            what = "missing, and required"
+        elif detail["type"] == "extra_forbidden":
+            what = f"{found}, expected no such field"
+        lines.append(f"- {path or '(the whole object)'}: {what}")
+    if len(details) > _MAX_PROBLEMS:
+        lines.append(f"and {len(details) - _MAX_PROBLEMS} more")
+    return "\n".join(lines)

@@ -1,0 +1,221 @@
+"""Turns whatever a library raised into one error of ours: by HTTP status first, the same for every route."""
+
+import builtins
+import datetime
+import email.utils
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..cassettes.secrets import default_scrubber
+from ..errors import (
+    AuthenticationError,
+    BadRequestError,
+    ConnectionError,
+    ContextTooLongError,
+    PermissionDeniedError,
+    ProviderError,
+    RateLimitError,
+    ServerError,
+    TimeoutError,
+    UnknownModelError,
+    UnusableReplyError,
+)
+
+__all__ = ["provider_error"]
+
+_BY_STATUS: Mapping[int, type[ProviderError]] = {
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: UnknownModelError,
+    408: TimeoutError,
+    429: RateLimitError,
+}
+
+_ADVICE: Mapping[type[ProviderError], str] = {
+    AuthenticationError: "the key was refused; check the variable that holds it",
+    PermissionDeniedError: "the key may not do this; check the account's access to the model",
+    UnknownModelError: "the provider does not know this model (or its address is wrong)",
+    BadRequestError: "the provider refused the request; check the model's params in the config",
+    ContextTooLongError: "prompt and source do not fit the model; shorten them or choose another model",
+    RateLimitError: "too many requests; wait, or lower the concurrency",
+    ServerError: "the provider failed; try again later",
+    TimeoutError: "no answer in time; raise the entry's timeout or try again",
+    ConnectionError: "no connection, or it broke; check the network and the entry's api_base",
+    UnusableReplyError: "the reply is not what the provider's API promises",
+    ProviderError: "the call failed",
+}
+
+# How providers say in a 400 that the input is too long (their documented codes and messages).
+_TOO_LONG = re.compile(
+    r"context_length_exceeded|context (?:length|window)|maximum context|prompt is too long|input is too long"
+    r"|too many (?:input )?tokens|exceeds? the (?:maximum|max|model'?s?) .{0,40}tokens|input token count",
+    re.IGNORECASE,
+)
+# Google answers a bad key with 400, and says so in the reason.
+_BAD_KEY = re.compile(r"API_KEY_INVALID|api key not valid|invalid api key|incorrect api key", re.IGNORECASE)
+_LONGEST_REASON = 500
+
+
+def provider_error(error: Exception, provider: str, model: str | None) -> ProviderError:
+    """The error of ours for whatever a call raised; raise it `from` the original.
+
+    Args:
+        error: what LiteLLM, PydanticAI, a vendor's SDK, an HTTP client or a provider's own code raised.
+        provider: the provider's name in the config.
+        model: the model that was asked for.
+
+    Returns:
+        `error` itself where it is one of ours, completed; else the class that its HTTP status, or else its kind
+        (timeout, connection, undecodable reply), stands for. Its message holds no key.
+    """
+    if isinstance(error, ProviderError):
+        error.provider, error.model = error.provider or provider, error.model or model
+        return error
+    chain = list(_chain(error))
+    status = _status(chain)
+    for link in chain:
+        _scrub(link)
+    reason = _reason(error)
+    kind = _kind(chain, status, reason)
+    code = f" ({status})" if status else ""
+    retry_after = next((wait for link in chain if (wait := _retry_after(link)) is not None), None)
+    hint = f"; it asks to wait {retry_after:g} s" if retry_after is not None else ""
+    message = f"{provider}, {model or 'no model'}: {_ADVICE[kind]}{code}{hint}. It said: {reason}"
+    return kind(message, provider=provider, model=model, status_code=status, retry_after=retry_after)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _scrub(error: BaseException) -> None:
+    """Takes keys out of an exception's text: a provider may quote the one it refuses, and tracebacks get shared."""
+    scrubber = default_scrubber()
+    error.args = tuple(scrubber.text(arg) if isinstance(arg, str) else arg for arg in error.args)
+    for name in ("message", "msg", "body"):
+        value = getattr(error, name, None)
+        if isinstance(value, str | dict | list) and (clean := scrubber.value(value)) != value:
+            setattr(error, name, clean)
+
+
+def _response(error: BaseException) -> Any:
+    return getattr(error, "response", None) or getattr(error, "raw_response", None)
+
+
+def _status(chain: list[BaseException]) -> int | None:
+    """The HTTP status the provider answered with.
+
+    LiteLLM makes statuses up (500 for no connection, 400 for Anthropic's 413), so of its exceptions only the HTTP
+    client's own below them is believed.
+    """
+    for link in chain:
+        if type(link).__name__ == "HTTPStatusError":
+            return _number_in(_response(link))
+    return next((status for link in chain if not _is_litellm(link) and (status := _own_status(link))), None)
+
+
+def _own_status(error: BaseException) -> int | None:
+    return _number_in(error) or _number_in(_response(error))
+
+
+def _number_in(holder: object) -> int | None:
+    for attribute in ("status_code", "status", "code"):
+        value = getattr(holder, attribute, None)
+        if isinstance(value, int) and not isinstance(value, bool) and 400 <= value < 600:
+            return value
+    return None
+
+
+def _is_litellm(error: BaseException) -> bool:
+    return type(error).__module__.startswith("litellm")
+
+
+def _kind(chain: list[BaseException], status: int | None, reason: str) -> type[ProviderError]:
+    if status is None:
+        return _transport(chain) or _local(chain)
+    if status in (400, 413, 422) and _TOO_LONG.search(reason):
+        return ContextTooLongError
+    if status == 400 and _BAD_KEY.search(reason):
+        return AuthenticationError
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    return ServerError if status >= 500 else BadRequestError
+
+
+def _local(chain: list[BaseException]) -> type[ProviderError]:
+    """What a library refused without any HTTP reply, or could not read in one."""
+    names = {type(link).__name__ for link in chain if _is_litellm(link)}
+    if "UnsupportedParamsError" in names:
+        return BadRequestError
+    if "AuthenticationError" in names:
+        return AuthenticationError
+    return UnusableReplyError if names else ProviderError
+
+
+def _transport(chain: list[BaseException]) -> type[ProviderError] | None:
+    """What happened below HTTP, by the innermost exception that tells: the outer ones are wrappers of it."""
+    for link in reversed(chain):
+        if _is_litellm(link):
+            # It also calls a reply that it cannot read a lost connection.
+            continue
+        names = {kind.__name__ for kind in type(link).__mro__}
+        if isinstance(link, builtins.TimeoutError) or any("Timeout" in name for name in names):
+            return TimeoutError
+        if isinstance(link, json.JSONDecodeError) or names & {"ResponseValidationError", "UnexpectedModelBehavior"}:
+            return UnusableReplyError
+        if isinstance(link, builtins.ConnectionError) or names & {
+            "TransportError",
+            "ConnectError",
+            "APIConnectionError",
+            "ClientConnectionError",
+            "ClientPayloadError",
+            "ProtocolError",
+            "ChunkedEncodingError",
+            "RequestException",
+            "URLError",
+        }:
+            return ConnectionError
+    return None
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}…"
+
+
+def _retry_after(error: BaseException) -> float | None:
+    """Seconds from `retry-after-ms` or `retry-after`, a number or a date (RFC 9110, section 10.2.3)."""
+    direct = getattr(error, "retry_after", None)
+    if isinstance(direct, int | float) and not isinstance(direct, bool) and direct >= 0:
+        return float(direct)
+    headers = getattr(_response(error), "headers", None) or getattr(error, "headers", None)
+    if not isinstance(headers, Mapping):
+        return None
+    lower = {str(name).lower(): str(value) for name, value in headers.items()}
+    if (milliseconds := _number(lower.get("retry-after-ms"))) is not None:
+        return milliseconds / 1000
+    text = lower.get("retry-after")
+    if (seconds := _number(text)) is not None or text is None:
+        return seconds
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    date = date if date.tzinfo else date.replace(tzinfo=datetime.UTC)
+    return max(0.0, date.timestamp() - time.time())
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text is not None else -1.0
+    except ValueError:
+        return None
+    return value if 0 <= value < float("inf") else None

@@ -1,0 +1,88 @@
+"""One instance of each provider, whoever asks and from however many threads."""
+
+import threading
+from typing import Any
+
+from ..errors import ConfigError
+from . import provider_factory
+from .base import BaseLLM
+
+__all__ = ["discover_providers", "get_llm_provider", "get_provider_info", "reset_provider_cache"]
+
+
+class _Instances:
+    """The one place of the instances."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.by_name: dict[str, BaseLLM] = {}
+
+
+_instances = _Instances()
+
+
+def get_llm_provider(provider_name: str) -> BaseLLM | None:
+    """The instance of a provider, made at the first call.
+
+    Args:
+        provider_name: its name.
+
+    Returns:
+        The same instance for the same name, until `reset_provider_cache`; None, with a log line that names the nearest
+        known names, where there is none of that name.
+
+    Raises:
+        ConfigError: its entry or its class cannot be used.
+    """
+    with _instances.lock:
+        if provider_name not in _instances.by_name:
+            made = provider_factory.create_provider(provider_name)
+            if made is None:
+                return None
+            _instances.by_name[provider_name] = made
+        return _instances.by_name[provider_name]
+
+
+def discover_providers() -> list[str]:
+    """The name of every provider there is an entry or a class for, sorted, whether or not it can be used."""
+    return provider_factory.get_available_providers()
+
+
+def reset_provider_cache() -> None:
+    """Forgets instances, classes, configs, keys, clients and what mocks were told: one reset, all layers."""
+    with _instances.lock:
+        _instances.by_name.clear()
+        provider_factory.reset_caches()
+
+
+def get_provider_info(provider_name: str) -> dict[str, Any]:
+    """What there is to know of a provider, without calling it.
+
+    Args:
+        provider_name: its name.
+
+    Returns:
+        `name`, `available`, `problem` (why it cannot start; None where it can), `class`, `provider_type`,
+        `default_model`, `models` (names), `key_variable` (None where no key is needed), `key_set`, `missing_key`
+        (what to do about a key that a live call needs; None where nothing) and `enabled`.
+    """
+    info: dict[str, Any] = {"name": provider_name, "available": False, "problem": None}
+    try:
+        instance = get_llm_provider(provider_name)
+    except ConfigError as error:
+        return {**info, "problem": str(error)}
+    if instance is None:
+        return {**info, "problem": f"there is no provider {provider_name!r}"}
+    variables = instance.key_variables()
+    return {
+        **info,
+        "available": True,
+        "class": type(instance).__name__,
+        "provider_type": instance.config.provider_type,
+        "default_model": instance.get_default_model(),
+        "models": [model.name for model in instance.config.models],
+        "key_variable": variables[0] if variables else None,
+        "key_set": instance.get_api_key() is not None,
+        "missing_key": instance.missing_key(),
+        "enabled": instance.config.enabled,
+    }

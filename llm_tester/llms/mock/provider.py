@@ -1,0 +1,129 @@
+"""A provider without a network: valid instances of the wanted class, or what a script says."""
+
+import json
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ...config import MockScript
+from ...errors import UnusableReplyError
+from ...pricing import estimate_tokens
+from ..base import BaseLLM, File, ModelConfig, WantedModel
+
+__all__ = ["MockProvider", "register_mock_response", "reset"]
+
+MockResponse = str | dict[str, Any] | BaseModel | Exception
+
+
+class _Scripted:
+    """What tests registered, and how often each mock failed so far."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.responses: dict[str, MockResponse] = {}
+        self.failures: Counter[str] = Counter()
+
+
+_scripted = _Scripted()
+
+
+def register_mock_response(key: str, response: MockResponse) -> None:
+    """Lets every mock answer in a set way, until `reset_provider_cache`.
+
+    Args:
+        key: a text that the prompt or the source contains; `*` answers everything else.
+        response: the reply's text, an object or a pydantic instance to send as JSON, or an exception to raise.
+    """
+    with _scripted.lock:
+        _scripted.responses[key] = response
+
+
+def reset() -> None:
+    """Forgets the registered responses and the failures so far."""
+    with _scripted.lock:
+        _scripted.responses.clear()
+        _scripted.failures.clear()
+
+
+class _MockFailure(Exception):
+    def __init__(self, status_code: int) -> None:
+        super().__init__(f"the mock was told to fail with {status_code}")
+        self.status_code = status_code
+
+
+class MockProvider(BaseLLM):
+    """The mock. The same call gives the same reply, the same usage and the same cost."""
+
+    uses_http = False
+
+    def _call_llm_api(
+        self,
+        prompt: str,
+        system_prompt: str,
+        model_name: str,
+        model_config: ModelConfig,
+        *,
+        model_class: WantedModel | None = None,
+        files: tuple[File, ...] = (),
+    ) -> tuple[str, dict[str, Any]]:
+        script = self.config.mock
+        if script.delay:
+            time.sleep(script.delay)
+        self._fail(script)
+        reply = _chosen(prompt, script)
+        if isinstance(reply, Exception):
+            raise reply
+        text = _instance(model_class) if reply is None else _as_text(reply)
+        counted = {"prompt_tokens": estimate_tokens(system_prompt + prompt), "completion_tokens": estimate_tokens(text)}
+        told = {"answered_model": model_name, "finish_reason": "stop", "elapsed_seconds": script.delay}
+        return text, {**counted, **told, **script.usage}
+
+    def _fail(self, script: MockScript) -> None:
+        if script.error is None:
+            return
+        with _scripted.lock:
+            _scripted.failures[self.config.name] += 1
+            times = _scripted.failures[self.config.name]
+        if script.error_times is None or times <= script.error_times:
+            raise _MockFailure(script.error)
+
+
+def _chosen(prompt: str, script: MockScript) -> MockResponse | None:
+    with _scripted.lock:
+        responses: dict[str, MockResponse] = {**script.replies, **_scripted.responses}
+    return next((reply for key, reply in responses.items() if key != "*" and key in prompt), responses.get("*"))
+
+
+def _as_text(reply: MockResponse) -> str:
+    if isinstance(reply, BaseModel):
+        return reply.model_dump_json()
+    return reply if isinstance(reply, str) else json.dumps(reply, ensure_ascii=False)
+
+
+def _instance(model_class: WantedModel | None) -> str:
+    """JSON of a valid instance, made by PydanticAI's test model from the class's schema."""
+    if model_class is None:
+        return "mock reply"
+    import asyncio
+
+    from pydantic_ai.messages import ModelRequest, ToolCallPart
+    from pydantic_ai.models import ModelRequestParameters
+    from pydantic_ai.models.test import TestModel
+    from pydantic_ai.tools import ToolDefinition
+
+    tool = ToolDefinition(name="instance", parameters_json_schema=model_class.model_json_schema(), kind="output")
+    parameters = ModelRequestParameters(output_mode="tool", output_tools=[tool], allow_text_output=False)
+    request = TestModel().request([ModelRequest.user_text_prompt("")], None, parameters)
+    response = asyncio.run(request)
+    made = next(part.args_as_dict() for part in response.parts if isinstance(part, ToolCallPart))
+    try:
+        return model_class.model_validate(made).model_dump_json()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UnusableReplyError(
+            f"the mock cannot make up a valid {model_class.__name__} ({first['loc']}: {first['msg']}); "
+            "script a reply in the entry's mock.replies or with register_mock_response"
+        ) from error

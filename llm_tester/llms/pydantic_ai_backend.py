@@ -1,0 +1,199 @@
+"""Calls through PydanticAI: the backend of entries with `"provider_type": "pydantic_ai"`.
+
+One request a call, by `pydantic_ai.direct`: an agent would ask again where a reply does not suit it, on the user's
+account. All calls run on one event loop in a thread of its own, because PydanticAI's clients belong to the loop they
+were first used on; `run_coroutine_threadsafe` carries the caller's context, and with it the cassette, over to it.
+"""
+
+import asyncio
+import atexit
+import re
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from .. import catalog
+from ..errors import ConfigError, UnusableReplyError
+from .base import BaseLLM, File, ModelConfig, WantedModel
+
+__all__ = ["PydanticAIProvider", "reset"]
+
+Result = TypeVar("Result")
+
+# The names that PydanticAI gives, or gave, to what LiteLLM's data calls otherwise.
+_SLUGS = {
+    "openai-chat": "openai",
+    "openai-responses": "openai",
+    "google": "gemini",
+    "google-gla": "gemini",
+    "google-cloud": "vertex_ai",
+    "google-vertex": "vertex_ai",
+}
+_RENAMED = {"google-gla": "google", "google-vertex": "google-cloud"}
+
+# Anthropic asks for a limit, and PydanticAI streams where there is none.
+_MOST_TOKENS = 8192
+
+
+class _Worker:
+    """The event loop, its thread, and the clients that belong to it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.thread: threading.Thread | None = None
+        self.models: dict[tuple[str, str | None, str | None], Any] = {}
+        self.clients: list[Any] = []
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        with self.lock:
+            if self.loop is None:
+                self.loop = asyncio.new_event_loop()
+                self.thread = threading.Thread(target=self.loop.run_forever, name="llm_tester-pydantic-ai", daemon=True)
+                self.thread.start()
+                atexit.register(self.stop)
+        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        with self.lock:
+            loop, thread, self.loop, self.thread = self.loop, self.thread, None, None
+            clients, self.clients = self.clients, []
+            self.models.clear()
+            atexit.unregister(self.stop)
+        if loop is not None and thread is not None:
+            # A client that is dropped unclosed closes itself later, and takes the sockets of others along.
+            asyncio.run_coroutine_threadsafe(_close(clients), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+
+async def _close(clients: list[Any]) -> None:
+    for client in clients:
+        await client.close()
+
+
+_worker = _Worker()
+
+
+def reset() -> None:
+    """Closes the event loop and forgets the clients."""
+    _worker.stop()
+
+
+class PydanticAIProvider(BaseLLM):
+    """PydanticAI; a model is named `<pydantic-ai provider>:<model>`, such as `openai-chat:gpt-4o`."""
+
+    def _catalog_name(self, model_name: str) -> tuple[str, str] | None:
+        vendor, colon, name = model_name.partition(":")
+        return (_SLUGS.get(vendor, vendor.replace("-", "_")), name) if colon else None
+
+    def _call_llm_api(
+        self,
+        prompt: str,
+        system_prompt: str,
+        model_name: str,
+        model_config: ModelConfig,
+        *,
+        model_class: WantedModel | None = None,
+        files: tuple[File, ...] = (),
+        timeout: float = 60.0,
+    ) -> tuple[str, dict[str, Any]]:
+        from pydantic_ai.direct import model_request
+        from pydantic_ai.messages import BinaryContent, ModelRequest, TextPart, UserPromptPart
+        from pydantic_ai.models import ModelRequestParameters
+        from pydantic_ai.output import OutputObjectDefinition
+
+        model = self._client(model_name)
+        content: Any = prompt
+        if files:
+            content = [prompt, *(BinaryContent(data=file.data(), media_type=file.media_type) for file in files)]
+        parameters = ModelRequestParameters()
+        if model_class and dict(model.profile).get("supports_json_schema_output"):
+            schema = OutputObjectDefinition(json_schema=model_class.model_json_schema(), name=model_class.__name__)
+            parameters = ModelRequestParameters(output_mode="native", output_object=schema)
+        request = ModelRequest(parts=[UserPromptPart(content)], instructions=system_prompt or None)
+        settings: Any = {"temperature": 0, "timeout": timeout, **self.config.params}
+        if model_name.startswith("anthropic:"):
+            settings.setdefault("max_tokens", model_config.max_output_tokens or self._limit(model_name))
+        settings = {name: value for name, value in settings.items() if value is not None}
+        try:
+            response = _worker.run(
+                model_request(model, [request], model_settings=settings, model_request_parameters=parameters)
+            )
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            # What PydanticAI's reading of a reply with another shape comes to; what was sent is ours and typed.
+            message = f"{self.config.name}, {model_name}: the reply is not what the provider's API promises: {error}"
+            raise UnusableReplyError(message, provider=self.config.name, model=model_name) from error
+        text = "".join(part.content for part in response.parts if isinstance(part, TextPart))
+        usage = response.usage
+        if not text and response.finish_reason is None and not usage.total_tokens:
+            message = f"{self.config.name}, {model_name}: the reply holds neither a text nor usage"
+            raise UnusableReplyError(message, provider=self.config.name, model=model_name)
+        return text, _usage(usage, response)
+
+    def _limit(self, model_name: str) -> int:
+        place = self._catalog_name(model_name)
+        known = (catalog.model_entry(*place) if place else None) or {}
+        return min(int(known.get("max_output_tokens") or _MOST_TOKENS), _MOST_TOKENS)
+
+    def _client(self, model_name: str) -> Any:
+        from pydantic_ai.models import infer_model
+
+        key = self._key_to_send(model_name)
+        vendor, colon, name = model_name.partition(":")
+        if not colon:
+            raise ConfigError(
+                f"{self.config.name}: PydanticAI's models are named vendor:model, such as openai-chat:gpt-4o or "
+                f"anthropic:claude-sonnet-4-5; found {model_name!r}"
+            )
+        place = (model_name, self.config.api_base, key)
+        with _worker.lock:
+            if place not in _worker.models:
+                full = f"{_RENAMED.get(vendor, vendor)}:{name}"
+                _worker.models[place] = infer_model(full, lambda vendor: _vendor(vendor, self.config.api_base, key))
+            return _worker.models[place]
+
+
+def _vendor(vendor: str, api_base: str | None, key: str | None) -> Any:
+    """PydanticAI's provider for a vendor, whose SDK does not try again by itself."""
+    if vendor in ("openai", "openai-chat", "openai-responses"):
+        from openai import AsyncOpenAI
+        from pydantic_ai.providers.openai import OpenAIProvider
+
+        _worker.clients.append(client := AsyncOpenAI(api_key=key, base_url=api_base, max_retries=0))
+        return OpenAIProvider(openai_client=client)
+    if vendor == "anthropic":
+        from anthropic import AsyncAnthropic
+        from pydantic_ai.providers.anthropic import AnthropicProvider
+
+        _worker.clients.append(own := AsyncAnthropic(api_key=key, base_url=api_base, max_retries=0))
+        return AnthropicProvider(anthropic_client=own)
+    from pydantic_ai.providers import infer_provider_class
+
+    try:
+        kind: Any = infer_provider_class(vendor)
+    except (ValueError, ImportError) as error:
+        raise ConfigError(f"PydanticAI cannot be used for {vendor!r}: {error}") from error
+    # Mistral's and Google's SDKs make one request unless they are told otherwise.
+    return kind(api_key=key, **({"base_url": api_base} if api_base else {}))
+
+
+def _usage(usage: Any, response: Any) -> dict[str, Any]:
+    """PydanticAI's usage; its input and output already include caches and reasoning, for every vendor."""
+    details = usage.details or {}
+    reasoning = [value for name, value in details.items() if re.fullmatch("(reasoning|thinking|thoughts)_tokens", name)]
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "cached_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "reasoning_tokens": max(reasoning, default=0),
+        "answered_model": response.model_name,
+        "finish_reason": response.finish_reason,
+    }

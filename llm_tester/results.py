@@ -1,0 +1,285 @@
+"""What a run found: typed, saved as JSON, loaded again."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .cassettes import versions
+from .errors import ResultsError
+from .scoring import FieldScore
+from .utils.cost_manager import UsageData
+
+__all__ = ["KIND", "RESULTS_FORMAT", "CaseRecord", "CaseResult", "Column", "RunResult", "write_own"]
+
+RESULTS_FORMAT = 1
+KIND: Literal["llm_tester results"] = "llm_tester results"
+
+Status = Literal["ok", "invalid", "failed", "skipped"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CaseRecord(_Record):
+    """A case as it was run: what was asked, of what, and what a right reply holds.
+
+    Attributes:
+        module: the name of its module.
+        name: its own name.
+        variant: the name of its prompt, "" for the plain one.
+        prompt: what to do.
+        source: the text to do it with.
+        expected: what a right reply holds.
+        files: the names of the files that went along.
+    """
+
+    module: str
+    name: str
+    variant: str = ""
+    prompt: str = ""
+    source: str = ""
+    expected: dict[str, Any] = {}
+    files: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Module, name and variant."""
+        return self.module, self.name, self.variant
+
+
+class CaseResult(_Record):
+    """One case with one model, once.
+
+    Attributes:
+        module: the case's module.
+        name: the case's name.
+        variant: the name of the prompt, "" for the plain one.
+        provider: the provider's name.
+        model: the model that was asked for.
+        repeat: 1 for the first time, 2 for the second, …
+        status: `ok`: the reply is a valid instance; `invalid`: it is not; `failed`: the call failed; `skipped`: it was
+            not made.
+        accuracy: 0 to 100 by the rule of docs/scoring.md; 0 where invalid, None where there was no reply.
+        fields: every field's score; of an invalid reply, what its fields would have scored.
+        problem: what is wrong, for a person; None where nothing is.
+        error: the name of the error's class, None where there was none.
+        reply: the reply's text, None where there was none.
+        actual: what was extracted, None where nothing was.
+        usage: tokens, cost and seconds, None where there was no reply.
+        cassette: the file that the reply came from or was recorded into, None where there was none.
+        age_days: the age of a replayed recording in days, None where it is unknown or nothing was replayed.
+        old: whether that is more than the configured `max_age`.
+        failed_cost: USD that a failed call may have cost, at most.
+    """
+
+    module: str
+    name: str
+    variant: str = ""
+    provider: str
+    model: str
+    repeat: int = Field(default=1, ge=1)
+    status: Status
+    accuracy: float | None = Field(default=None, ge=0, le=100)
+    fields: tuple[FieldScore, ...] = ()
+    problem: str | None = None
+    error: str | None = None
+    reply: str | None = None
+    actual: dict[str, Any] | None = None
+    usage: UsageData | None = None
+    cassette: str | None = None
+    age_days: float | None = None
+    old: bool = False
+    failed_cost: float = 0.0
+
+    @property
+    def case_key(self) -> tuple[str, str, str]:
+        """Module, name and variant of the case."""
+        return self.module, self.name, self.variant
+
+    @property
+    def title(self) -> str:
+        """`<module>/<name>`, with `.<variant>` where there is one."""
+        return f"{self.module}/{self.name}" + (f".{self.variant}" if self.variant else "")
+
+    @property
+    def column(self) -> str:
+        """`<provider>:<model>`."""
+        return f"{self.provider}:{self.model}"
+
+    @property
+    def source_of_reply(self) -> str:
+        """Where the reply came from, in a few words."""
+        if self.usage is None:
+            return "—"
+        origin = self.usage.origin or "in process"
+        how = "replayed" if self.usage.replayed else "live"
+        return f"{how}: {origin}" + (" (old)" if self.old else "")
+
+
+class Column(_Record):
+    """What one provider and model made of all cases together.
+
+    Attributes:
+        accuracy: the mean of what was answered; None where nothing was.
+        answered: the results that had a reply, valid or not.
+        unknown: of those, how many have no known cost; where there are any, `cost_usd` is "at least".
+    """
+
+    provider: str
+    model: str
+    variant: str
+    accuracy: float | None
+    answered: int
+    invalid: int
+    failed: int
+    skipped: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+    unknown: int
+    seconds: float
+
+
+class RunResult(_Record):
+    """What a run found.
+
+    Attributes:
+        kind: says that this is a results file of llm_tester.
+        format: the version of its form.
+        run_id: unique.
+        started_at: ISO 8601, UTC.
+        seconds: how long the run took.
+        versions: of llm_tester and the libraries that made the calls.
+        record: the record mode that was asked for.
+        repeats: how often each case was run.
+        max_cost: the run's limit in USD, None where there was none.
+        spent_usd: what the run took from accounts, at most.
+        spent_unknown: how many live calls have no known cost, so that `spent_usd` is "at least".
+        problems: providers that could not start, by name.
+        cases: every case that was run.
+        results: one a case, provider, model and repeat.
+    """
+
+    kind: Literal["llm_tester results"] = KIND
+    format: int = RESULTS_FORMAT
+    run_id: str
+    started_at: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    seconds: float = 0.0
+    versions: dict[str, str] = Field(default_factory=versions)
+    record: str = "auto"
+    repeats: int = 1
+    max_cost: float | None = None
+    spent_usd: float = 0.0
+    spent_unknown: int = 0
+    problems: dict[str, str] = {}
+    cases: tuple[CaseRecord, ...] = ()
+    results: tuple[CaseResult, ...] = ()
+
+    def columns(self) -> list[Column]:
+        """One for each provider, model and prompt variant, in the order of the results."""
+        groups: dict[tuple[str, str, str], list[CaseResult]] = {}
+        for result in self.results:
+            groups.setdefault((result.provider, result.model, result.variant), []).append(result)
+        return [_column(provider, model, variant, group) for (provider, model, variant), group in groups.items()]
+
+    def incomplete(self) -> list[CaseResult]:
+        """The results of calls that failed or were not made."""
+        return [result for result in self.results if result.status in ("failed", "skipped")]
+
+    def save(self, path: str | Path) -> None:
+        """Writes the results as JSON.
+
+        Raises:
+            ResultsError: another program's file stands there, or it cannot be written.
+        """
+        write_own(Path(path), self.model_dump_json(indent=1) + "\n", KIND)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "RunResult":
+        """Reads results that `save` wrote.
+
+        Raises:
+            ResultsError: the file is missing, cut, not ours, or of another format version.
+        """
+        path = Path(path)
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ResultsError(f"{path}: there is no such file") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise ResultsError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+        except json.JSONDecodeError as error:
+            raise ResultsError(f"{path}, line {error.lineno}: not JSON, or cut off: {error.msg}") from error
+        if not isinstance(data, dict) or data.get("kind") != KIND:
+            raise ResultsError(f"{path}: not a results file of llm_tester; `llm-tester run` writes results.json")
+        if data.get("format") != RESULTS_FORMAT:
+            raise ResultsError(
+                f"{path}: has results format {data.get('format')!r}, this llm_tester reads {RESULTS_FORMAT}; "
+                "run the cases again with this version"
+            )
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise ResultsError(f"{path}: {place}: {first['msg']}") from error
+
+
+def _column(provider: str, model: str, variant: str, group: Iterable[CaseResult]) -> Column:
+    group = list(group)
+    scores = [result.accuracy for result in group if result.accuracy is not None]
+    usages = [result.usage for result in group if result.usage is not None]
+    return Column(
+        provider=provider,
+        model=model,
+        variant=variant,
+        accuracy=fmean(scores) if scores else None,
+        answered=len(usages),
+        invalid=sum(result.status == "invalid" for result in group),
+        failed=sum(result.status == "failed" for result in group),
+        skipped=sum(result.status == "skipped" for result in group),
+        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
+        completion_tokens=sum(usage.completion_tokens for usage in usages),
+        cost_usd=sum(usage.total_cost or 0.0 for usage in usages),
+        unknown=sum(usage.total_cost is None for usage in usages),
+        seconds=sum(usage.elapsed_seconds for usage in usages),
+    )
+
+
+def write_own(path: Path, text: str, mark: str) -> None:
+    """Writes a file whole or not at all, and never over one that is not ours.
+
+    Args:
+        path: the file.
+        text: what to write; holds the mark.
+        mark: what a file of ours of this sort holds near its start.
+
+    Raises:
+        ResultsError: something else stands there, or it cannot be written; nothing was changed.
+    """
+    try:
+        if path.exists():
+            with path.open(encoding="utf-8", errors="replace") as file:
+                if mark not in file.read(2000):
+                    raise ResultsError(
+                        f"{path}: is not a file that llm_tester wrote; name another one, nothing changed"
+                    )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be written ({error}); nothing was changed") from error

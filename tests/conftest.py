@@ -1,0 +1,76 @@
+"""Every test starts with no keys, no config, an empty directory and empty caches."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_tester import cases
+from llm_tester.llms.llm_registry import reset_provider_cache
+from standins import StandIn
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in list(os.environ):
+        if name.endswith(("_KEY", "_TOKEN", "_SECRET")) or name in ("CI", "LLM_TESTER_CONFIG"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    reset_provider_cache()
+    cases.reset()
+    yield
+    reset_provider_cache()
+    cases.reset()
+
+
+@pytest.fixture
+def write_config(tmp_path: Path) -> Callable[..., Path]:
+    """Writes config.json into the working directory."""
+
+    def write(providers: dict[str, Any] | None = None, **rest: Any) -> Path:
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps({"providers": providers or {}, **rest}), encoding="utf-8")
+        reset_provider_cache()
+        return path
+
+    return write
+
+
+WIRES = ["openai", "anthropic", "mistral", "gemini", "pydantic-openai", "pydantic-anthropic", "pydantic-mistral"]
+WIRES += ["pydantic-google"]
+
+
+def wire_entry(wire: str, url: str) -> dict[str, Any]:
+    """A config entry that speaks one of the wire formats to a stand-in."""
+    price = {"cost_input": 2.0, "cost_output": 8.0, "cost_cached_input": 0.5}
+    paths = {"openai": "/v1", "mistral": "/mistral/v1", "gemini": "/v1beta", "pydantic-openai": "/v1"}
+    paths |= {"pydantic-mistral": "/mistral"}
+    names = {"openai": "gpt-4o", "anthropic": "claude-haiku-4-5", "mistral": "mistral-small-latest"}
+    names |= {"gemini": "gemini-2.5-flash", "pydantic-openai": "openai-chat:gpt-4o"}
+    names |= {"pydantic-anthropic": "anthropic:claude-haiku-4-5", "pydantic-mistral": "mistral:mistral-small-latest"}
+    names |= {"pydantic-google": "google-gla:gemini-2.5-flash"}
+    return {
+        "provider_type": "pydantic_ai" if wire.startswith("pydantic") else wire,
+        "api_base": url + paths.get(wire, ""),
+        "env_key": "WIRE_API_KEY",
+        "models": [{"name": names[wire], "supports_schema": wire != "pydantic-mistral", **price}],
+    }
+
+
+@pytest.fixture
+def standin() -> Iterator[Callable[..., StandIn]]:
+    """Starts stand-ins that end with the test."""
+    open_ones: list[StandIn] = []
+
+    def start(*args: Any, **kwargs: Any) -> StandIn:
+        open_ones.append(StandIn(*args, **kwargs).__enter__())
+        return open_ones[-1]
+
+    yield start
+    for server in open_ones:
+        server.__exit__(None, None, None)

@@ -1,0 +1,241 @@
+"""Replies as models write them, and what a person is told about the ones that cannot be used."""
+
+import json
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic_core import PydanticSerializationError
+
+from llm_tester.errors import UnusableReplyError
+from llm_tester.extraction import Extraction, extract, parse_reply
+
+WANTED = {"name": "Ada", "tags": ["a", "b"], "salary": {"min": 1}}
+PLAIN = json.dumps(WANTED)
+INDENTED = json.dumps(WANTED, indent=2)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(PLAIN, id="plain"),
+        pytest.param(f"\ufeff \n{INDENTED}\n", id="byte order mark and white space"),
+        pytest.param(f"```json\n{INDENTED}\n```", id="fenced"),
+        pytest.param(f"```\n{PLAIN}```", id="fenced without a language"),
+        pytest.param(f"Here it is:\n\n```json\n{INDENTED}\n```\nAnything else?", id="fence in prose"),
+        pytest.param(f"I found {PLAIN}, I hope.", id="in prose"),
+        pytest.param(f'An example is {{"name": "x"}} and the answer {PLAIN}', id="longest wins"),
+        pytest.param(f"Replace {{name}} and {{ these }}: {PLAIN} {{", id="braces in prose"),
+        pytest.param(f"See [1] and [the docs](x): {PLAIN}", id="brackets in prose"),
+        pytest.param(f'The "{{" opens, {{"}} closes: {PLAIN}', id="quoted braces in prose"),
+        pytest.param(f'Like {{"name": ...}}, so {PLAIN}', id="a sketch before"),
+        pytest.param(f'Like {{"name": ..., so {PLAIN}', id="an open sketch before"),
+        pytest.param(f"{PLAIN} and then {{", id="a brace after"),
+        pytest.param(f'{PLAIN} {{"x": [', id="shorter and cut after"),
+    ],
+)
+def test_the_object_is_found(reply: str) -> None:
+    assert parse_reply(reply) == WANTED
+
+
+@pytest.mark.parametrize(
+    ("reply", "wanted"),
+    [
+        ("{}", {}),
+        ('{"a": 1, "a": 2}', {"a": 2}),
+        (r'{"a": "} \" {", "b": "é\u00e9"}', {"a": '} " {', "b": "éé"}),
+        ('first {"a": 1}, then {"b": 2}', {"a": 1}),
+        ('{"a": [{"b": {"c": []}}]}', {"a": [{"b": {"c": []}}]}),
+    ],
+)
+def test_what_json_means_is_kept(reply: str, wanted: dict[str, Any]) -> None:
+    assert parse_reply(reply) == wanted
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        ("", "is empty"),
+        (" \n\t", "is empty"),
+        ("```json\n```", "is empty"),
+        ("I cannot\ndo {that}.", r"no JSON object .* starts with 'I cannot\\ndo {that}.'"),
+        ("x" * 500, f"starts with '{'x' * 80}'"),
+        ('{"a": "b', "cut off"),
+        ('{"a": [1, 2', "cut off"),
+        ('{"a": {"b": 1}', "cut off"),
+        ('{"a": {"b": 1}, "c": tru', "cut off"),
+        ('{"a": "\\u12', "cut off"),
+        ("{", "cut off"),
+        ('{"na', "cut off"),
+        ('Here: ```json\n{"name": "Ada", "list": [{"x": 1}, {"y": ', "cut off"),
+        ('For example {"a": 1}: {"name": "Ada", "list": [1, 2, 3', "cut off"),
+        ('[{"a": 1}, {"b"', "cut off"),
+        ('{"name": "Ada", "salary": {"min": 1},}', "broken: .* near '.*min.*'"),
+        ('{"name": \'Ada\', "salary": {"min": 1}}', "broken: Expecting value"),
+        ('{"name": "two\nlines", "salary": {"min": 1}}', "broken: Invalid control character"),
+        ('{"size": "5" disk", "salary": {"min": 1}}', "broken: Expecting ',' delimiter"),
+        ('Here:\n```json\n{"size": "5" disk", "salary": {"min": 1}}\n```', "broken: Expecting ',' delimiter"),
+        ("{'name': 'Ada'}", "no JSON object"),
+        ("[1, 2]", r"a list \(2 items\)"),
+        ('```json\n[{"a": 1}]\n```', r"a list \(1 item\)"),
+        ('These are they: [{"a": 1}, {"a": 2}].', r"a list \(2 items\)"),
+        ('"text"', 'it is "text"'),
+        ('"{\\"a\\": 1}"', "it is "),
+        ("42", "it is 42"),
+        ("null", "it is null"),
+        ('{"a": NaN}', "NaN"),
+        ('{"a": [-Infinity]}', "Infinity"),
+        ('{"a": 1e999}', "too large"),
+        (f'{{"a": {"9" * 5000}}}', "too long"),
+        ('{"a":' * 200 + "1" + "}" * 200, "deeper than 100 levels"),
+        ('{"a":' * 100_000, "too deeply"),
+        ("[" * 100_000, "too deeply"),
+    ],
+)
+def test_an_unusable_reply_says_why(reply: str, message: str) -> None:
+    with pytest.raises(UnusableReplyError, match=message):
+        parse_reply(reply)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "{",
+        "{ ",
+        '{"',
+        '{"a',
+        '{"k" ',
+        '{"a":x',
+        '{"a":[{"b":"x",',
+        '{"a":}',
+        '{"\\"',
+        '"\\"',
+        '{"a":"\\"',
+        "[{",
+        "a {b} ",
+    ],
+)
+def test_a_long_reply_full_of_braces_ends(piece: str) -> None:
+    # Quadratic time would turn these into minutes to hours.
+    with pytest.raises(UnusableReplyError):
+        parse_reply(piece * (2_000_000 // len(piece)))
+
+
+def test_an_object_behind_much_prose_is_found() -> None:
+    assert parse_reply("prose {x} " * 200_000 + PLAIN) == WANTED
+
+
+class Salary(BaseModel):
+    min: float
+    max: float | None = None
+
+
+class Job(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    title: str
+    start: date | None = None
+    salary: Salary
+    skills: list[str] = []
+
+
+def test_valid_data_is_the_json_mode_dump() -> None:
+    result = extract('{"title": "Nurse", "start": "2024-01-05", "salary": {"min": "1.5"}}', Job)
+    assert result.valid
+    assert result.problem is None
+    assert result.data == {
+        "title": "Nurse",
+        "start": "2024-01-05",
+        "salary": {"min": 1.5, "max": None},
+        "skills": [],
+    }
+
+
+def test_a_strict_model_takes_what_json_can_say() -> None:
+    class Strict(BaseModel):
+        model_config = ConfigDict(strict=True)
+
+        day: date
+        price: Decimal
+
+    assert extract('{"day": "2024-01-05", "price": "39.90"}', Strict).data == {"day": "2024-01-05", "price": "39.90"}
+
+
+def test_every_wrong_field_is_named_with_what_was_found_and_expected() -> None:
+    reply = {"start": "soon", "salary": {"min": "much"}, "skills": ["a", {"name": "b"}], "colour": "red"}
+    result = extract(json.dumps(reply), Job)
+    assert not result.valid
+    assert result.data == reply
+    assert (result.problem or "").splitlines() == [
+        "The reply does not fit Job:",
+        "- title: missing, and required",
+        '- start: found "soon", expected a valid date or datetime, input is too short',
+        '- salary.min: found "much", expected a valid number, unable to parse string as a number',
+        "- skills[1]: found an object, expected a valid string",
+        '- colour: found "red", expected no such field',
+    ]
+
+
+def test_many_problems_are_cut() -> None:
+    reply = {"title": "Nurse", "salary": {"min": 1}, "skills": [None] * 1000}
+    lines = (extract(json.dumps(reply), Job).problem or "").splitlines()
+    assert len(lines) == 12
+    assert lines[-1] == "and 990 more"
+
+
+def test_a_long_value_is_cut() -> None:
+    assert len(extract(json.dumps({"title": "x", "salary": "y" * 10_000}), Job).problem or "") < 250
+
+
+@pytest.mark.parametrize(("reply", "message"), [("", "empty"), ("no", "no JSON object"), ('{"title": "N', "cut off")])
+def test_an_unusable_reply_is_a_result(reply: str, message: str) -> None:
+    result = extract(reply, Job)
+    assert result.data is None
+    assert not result.valid
+    assert message in (result.problem or "")
+
+
+class Judged(BaseModel):
+    kind: str
+
+    @field_validator("kind")
+    @classmethod
+    def judge(cls, kind: str) -> str:
+        if kind == "value":
+            raise ValueError("not such a value")
+        assert kind != "assertion", "not such an assertion"
+        raise KeyError(kind)
+
+
+@pytest.mark.parametrize("kind", ["value", "assertion"])
+def test_a_validator_may_refuse(kind: str) -> None:
+    assert f"not such a{'n' if kind == 'assertion' else ''} {kind}" in (
+        extract(json.dumps({"kind": kind}), Judged).problem or ""
+    )
+
+
+def test_half_a_character_is_a_problem_not_a_crash() -> None:
+    result = extract(r'{"title": "\ud800", "salary": {"min": 1}}', Job)
+    assert not result.valid
+    (result.problem or "").encode("utf-8")
+
+
+def test_other_errors_of_a_validator_propagate() -> None:
+    with pytest.raises(KeyError):
+        extract('{"kind": "bug"}', Judged)
+
+
+def test_data_that_cannot_be_dumped_is_not_swallowed() -> None:
+    class Opaque(BaseModel):
+        thing: Any = object()
+
+    with pytest.raises(PydanticSerializationError):
+        extract("{}", Opaque)
+
+
+def test_an_extraction_cannot_be_changed() -> None:
+    result = Extraction(data={}, problem=None)
+    with pytest.raises(ValidationError):
+        result.problem = "no"

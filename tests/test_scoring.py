@@ -1,0 +1,248 @@
+"""The rule of docs/scoring.md: its examples, its edges, and the properties that hold for any JSON."""
+
+import math
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from llm_tester.scoring import Comparison, compare
+
+DOCS = Path(__file__).parent.parent / "docs" / "scoring.md"
+
+
+def score(expected: Any, actual: Any) -> tuple[float, str]:
+    """Score and note of one scalar field."""
+    [field] = compare({"field": expected}, {"field": actual}).fields
+    return round(field.score, 2), field.note
+
+
+@pytest.mark.parametrize(
+    "block", re.findall(r"^```python\n(.*?)^```", DOCS.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+)
+def test_the_documented_examples_hold(block: str, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(block, str(DOCS), "exec"), {})
+    shown = [line.removeprefix("# ") for line in block.splitlines() if line.startswith("# ")]
+    assert capsys.readouterr().out.splitlines() == shown
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "wanted"),
+    [
+        ("Python", "python ", (1.0, "equal")),
+        ("Straße", "STRASSE", (1.0, "equal")),
+        ("x²", "x2", (1.0, "equal")),
+        ("Software Engineer", "Software Enginer", (0.97, "close text 0.97")),
+        ("Nurse", "Pilot", (0.0, "different text")),
+        ("word " * 50 + "end", "word " * 50 + "stop", (0.98, "close text 0.98")),
+        ("word " * 50, "other " * 50, (0.0, "different text")),
+        ("2023", "2024", (0.0, "different text")),
+        ("007", "7", (0.0, "different text")),
+        (1, 1.0, (1.0, "equal")),
+        (0.3, 0.1 + 0.2, (1.0, "same number")),
+        (39.9, 39.8, (0.0, "different number")),
+        (1234567890123, 1234567890124, (0.0, "different number")),
+        (10**400, 1.5, (0.0, "different number")),
+        (0, 1e-300, (0.0, "different number")),
+        (39.9, "39.90", (1.0, "same number")),
+        ("39.90", 39.9, (1.0, "same number")),
+        ("39.90", "39.9", (1.0, "same number")),
+        ("40", 39.9, (0.0, "different number")),
+        (7, "007", (0.0, "different type")),
+        ("forty", 40, (0.0, "different type")),
+        (1, True, (0.0, "different type")),
+        ("true", True, (0.0, "different type")),
+        (True, False, (0.0, "different value")),
+        ("Python", ["Python"], (0.0, "different type")),
+        ({"a": 1}, [1], (0.0, "different type")),
+        ("2024-01-05", "2024-01-05T00:00:00", (1.0, "same date")),
+        ("2024-01-05T00:00:00", "2024-01-05", (1.0, "same date")),
+        ("2024-01-05", "2024-01-05T10:30:00Z", (1.0, "same date")),
+        ("2024-01-05T10:30:00", "2024-01-05", (0.0, "different date")),
+        ("2024-01-05T10:30:00", "2024-01-05 10:30:00.000Z", (1.0, "same date")),
+        ("2024-01-05T12:00:00+02:00", "2024-01-05T10:00:00Z", (1.0, "same date")),
+        ("2024-01-05T12:00:00+02:00", "2024-01-05T12:00:00Z", (0.0, "different date")),
+        ("2024-01-05", "2024-01-06", (0.0, "different date")),
+        ("2024-13-05", "2024-13-06", (0.0, "different text")),
+        ("x", None, (0.0, "missing")),
+        ("x", " ", (0.0, "missing")),
+        (None, "x", (0.0, "extra")),
+        ({"a": 1}, {"a": None}, (0.0, "missing")),
+        (None, False, (0.0, "extra")),
+    ],
+)
+def test_one_value(expected: Any, actual: Any, wanted: tuple[float, str]) -> None:
+    assert score(expected, actual) == wanted
+
+
+@pytest.mark.parametrize("nothing", [None, "", " \n", [], {}, [None, ""], {"a": {"b": []}}])
+@pytest.mark.parametrize("also_nothing", [None, "", [], {}])
+def test_nothing_equals_nothing_and_is_not_counted(nothing: Any, also_nothing: Any) -> None:
+    for expected, actual in [({"a": nothing, "b": 1}, {"a": also_nothing, "b": 1}), ({"a": nothing, "b": 1}, {"b": 1})]:
+        assert [field.path for field in compare(expected, actual).fields] == ["b"]
+        assert compare(expected, actual).accuracy == 100
+
+
+def test_without_data_every_expected_field_is_wrong() -> None:
+    result = compare({"a": 1, "b": None}, None)
+    assert result.accuracy == 0
+    assert [(field.path, field.note) for field in result.fields] == [("a", "no data"), ("b", "no data")]
+    assert compare({}, None).accuracy == 0
+
+
+def shown(result: Comparison) -> list[tuple[str, float, Any, Any, str]]:
+    return [(f.path, f.score, f.expected, f.actual, f.note) for f in result.fields]
+
+
+def test_the_fields_say_where_and_what() -> None:
+    result = compare(
+        {"salary": {"min": 1, "max": 2}, "skills": [{"name": "SQL"}, {"name": "Go"}], "a.b": 1, "gone": {"x": 1}},
+        {"salary": {"min": 1, "max": 3}, "skills": [{"name": "go"}], "a.b": 1, "new": [5]},
+    )
+    assert shown(result) == [
+        ("salary.min", 1.0, 1, 1, "equal"),
+        ("salary.max", 0.0, 2, 3, "different number"),
+        ("skills[0]", 0.0, {"name": "SQL"}, None, "missing"),
+        ("skills[1].name", 1.0, "Go", "go", "equal"),
+        ('["a.b"]', 1.0, 1, 1, "equal"),
+        ("gone", 0.0, {"x": 1}, None, "missing"),
+        ("new", 0.0, None, [5], "extra"),
+    ]
+    assert result.accuracy == pytest.approx(100 * (0.5 + 0.5 + 1 + 0 + 0) / 5)
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "accuracy"),
+    [
+        (["a", "b"], ["b", "a"], 100),
+        (["a", "b"], ["b"], 50),
+        (["a", "b"], ["b", "a", "c", "d"], 50),
+        (["a", "a"], ["a"], 50),
+        (["a"], ["a", "a"], 50),
+        (["a", "b"], ["a", "c"], 50),
+        (["a", None], ["a"], 100),
+        ([[1, 2], [3]], [[3], [2, 1]], 100),
+        ([{"n": "x", "v": 1}, {"n": "y", "v": 2}], [{"n": "y", "v": 2}, {"n": "x", "v": 9}], 75),
+        (["Python 3", "Python"], ["Python"], 50),
+    ],
+)
+def test_lists_match_in_any_order(expected: list[Any], actual: list[Any], accuracy: float) -> None:
+    assert compare({"list": expected}, {"list": actual}).accuracy == pytest.approx(accuracy)
+
+
+def test_an_equal_item_is_not_given_to_a_merely_similar_one() -> None:
+    assert shown(compare({"l": ["Pythons", "Python"]}, {"l": ["Python"]})) == [
+        ("l[0]", 0.0, "Pythons", None, "missing"),
+        ("l[1]", 1.0, "Python", "Python", "equal"),
+    ]
+
+
+def test_long_lists_find_their_counterparts() -> None:
+    chance = random.Random(5)
+    words = ["".join(chance.choices("abcdefghijklmnop", k=7)) for _ in range(2000)]
+    expected = [
+        {"id": i, "name": " ".join(chance.sample(words, 3)), "country": "DE", "note": None} for i in range(1000)
+    ]
+    actual = [{**item, "name": str(item["name"])[:-1], "note": ""} for item in expected]
+    chance.shuffle(actual)
+    result = compare({"rows": expected}, {"rows": actual})
+    assert 98 < result.accuracy < 100
+    assert all(field.score > 0.9 for field in result.fields)
+    chance.shuffle(actual)
+    assert compare({"rows": expected}, {"rows": actual}).accuracy == result.accuracy
+
+
+def test_nested_lists_do_not_multiply_the_work() -> None:
+    def nest(depth: int, leaf: int) -> Any:
+        return leaf if not depth else [nest(depth - 1, leaf)]
+
+    # Scoring each level twice would be 2**80 comparisons.
+    assert compare({"a": nest(80, 1)}, {"a": nest(80, 2)}).accuracy == 0
+
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=12)
+    | st.sampled_from(["Python", "python", "Pythons", "2024-01-05", "2024-01-05T00:00:00Z", "39.9", "39.90", 39.9, ""])
+)
+keys = st.sampled_from("abcde") | st.text(max_size=3)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=5) | st.dictionaries(keys, inner, max_size=4), max_leaves=20
+)
+objects = st.dictionaries(keys, values, max_size=5)
+
+
+# The same examples everywhere and no deadline: a slow machine is not a failure.
+anything = settings(deadline=None, derandomize=True, database=None)
+
+
+def permuted(value: Any, chance: random.Random) -> Any:
+    if isinstance(value, dict):
+        return {key: permuted(item, chance) for key, item in value.items()}
+    if isinstance(value, list):
+        return [permuted(item, chance) for item in chance.sample(value, len(value))]
+    return value
+
+
+@anything
+@given(objects)
+def test_an_object_fits_itself(value: dict[str, Any]) -> None:
+    assert compare(value, value).accuracy == 100
+
+
+@anything
+@given(objects, objects)
+def test_the_fields_explain_an_accuracy_within_bounds(expected: dict[str, Any], actual: dict[str, Any]) -> None:
+    result = compare(expected, actual)
+    assert 0 <= result.accuracy <= 100
+    assert all(0 <= field.score <= 1 for field in result.fields)
+    assert len({field.path for field in result.fields}) == len(result.fields)
+    if result.fields:
+        assert math.isclose(sum(field.weight for field in result.fields), 1)
+        right = sum(field.weight * field.score for field in result.fields)
+        assert math.isclose(result.accuracy, 100 * right, abs_tol=1e-9)
+    assert compare(expected, actual) == result
+
+
+@anything
+@given(objects, objects, st.integers())
+def test_the_order_of_lists_does_not_matter(expected: dict[str, Any], actual: dict[str, Any], seed: int) -> None:
+    chance = random.Random(seed)
+    shuffled = compare(permuted(expected, chance), permuted(actual, chance))
+    assert shuffled.accuracy == compare(expected, actual).accuracy
+
+
+@anything
+@given(objects, objects, st.data())
+def test_a_wrong_field_or_a_lost_right_one_never_helps(
+    expected: dict[str, Any], actual: dict[str, Any], data: st.DataObject
+) -> None:
+    merged = {**actual, **data.draw(st.fixed_dictionaries({}, optional={k: st.just(v) for k, v in expected.items()}))}
+    before = compare(expected, merged).accuracy
+    assume("new key" not in expected)
+    assert compare(expected, {**merged, "new key": "x"}).accuracy <= before
+    for key in expected.keys() & merged.keys():
+        rest = {name: value for name, value in merged.items() if name != key}
+        if compare({key: expected[key]}, {key: merged[key]}).accuracy == 100:
+            assert compare(expected, rest).accuracy <= before
+
+
+@anything
+@given(st.lists(values, max_size=6), st.lists(values, max_size=6), values)
+def test_a_wrong_item_never_helps(expected: list[Any], actual: list[Any], wrong: Any) -> None:
+    assume(not any(compare({"l": item}, {"l": wrong}).accuracy for item in expected))
+    before = compare({"l": expected}, {"l": actual}).accuracy
+    assert compare({"l": expected}, {"l": [*actual, wrong]}).accuracy <= before
+
+
+@anything
+@given(objects)
+def test_no_data_scores_nothing(expected: dict[str, Any]) -> None:
+    assert compare(expected, None).accuracy == 0
