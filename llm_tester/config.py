@@ -294,8 +294,15 @@ class Settings:
         if "base_url" in over:
             over = {**over, "api_base": over["base_url"]} if "api_base" not in over else over
             over = {key: value for key, value in over.items() if key != "base_url"}
+        if "default_model" in over and "models" not in over:
+            # The user's choice of a default takes the place of the mark in the package's file.
+            base = {**base, "models": [_unmarked(model) for model in base.get("models", [])]}
         where, prefix = (self.path, f"providers.{name}") if over and self.path else (packaged, "")
         return validate(ProviderConfig, {**base, **over, "name": name}, where or packaged, prefix)
+
+
+def _unmarked(model: Any) -> Any:
+    return {key: value for key, value in model.items() if key != "default"} if isinstance(model, dict) else model
 
 
 def package_names() -> list[str]:

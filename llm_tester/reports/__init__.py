@@ -1,1 +1,1 @@
-"""What a run found, for people: in a terminal, as Markdown, and as one HTML file."""
+"""What a run found, for people: reports that are written from results and need nothing else."""

@@ -1,0 +1,61 @@
+"use strict";
+
+// Making elements. Text goes in as text nodes and nothing is ever parsed as HTML, because replies may hold anything.
+
+const find = (selector, within = document) => within.querySelector(selector);
+
+// The namespace comes from an element of the page, so that the page holds no address at all.
+const SVG = find("#scatter svg").namespaceURI;
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+function make(tag, attributes = {}, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+function draw(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+function embedded(id) {
+  return JSON.parse(find(id).textContent);
+}
+
+function percent(value) {
+  if (value === null) return "—";
+  // 99.96 is not 100: only what is right throughout may say so.
+  const shown = value < 100 ? Math.min(value, 99.9) : value;
+  return shown.toFixed(1).replace(/\.0$/, "");
+}
+
+// The class of the colour of an accuracy, 0 to 100.
+function level(value) {
+  return `s${INDEX.levels.filter((from) => value >= from).length}`;
+}
+
+function mean(numbers) {
+  return numbers.length ? numbers.reduce((sum, number) => sum + number, 0) / numbers.length : null;
+}
+
+function deviation(numbers) {
+  if (numbers.length < 2) return null;
+  const middle = mean(numbers);
+  const squares = numbers.reduce((sum, number) => sum + (number - middle) ** 2, 0);
+  return Math.sqrt(squares / (numbers.length - 1));
+}
+
+function modelName({ provider, model, variant }) {
+  return [
+    make("span", { class: "provider" }, provider),
+    make("span", { class: "model" }, model),
+    variant ? make("span", { class: "variant" }, variant) : null,
+  ];
+}
+
+const INDEX = embedded("#report-index");

@@ -1,0 +1,256 @@
+// The matrix: a row a case, a column a model. Rows are made as they are scrolled to.
+
+const CELLS = buildCells();
+const view = { terms: [], module: "", status: "", sort: "case", descending: false, rows: [], columns: [], made: 0 };
+
+function buildCells() {
+  const cells = new Map();
+  INDEX.results.forEach(([row, column, , status, accuracy], result) => {
+    const key = row * INDEX.columns.length + column;
+    if (!cells.has(key)) cells.set(key, { results: [], counts: INDEX.statuses.map(() => 0), scores: [] });
+    const cell = cells.get(key);
+    cell.results.push(result);
+    cell.counts[status] += 1;
+    if (accuracy !== null) cell.scores.push(accuracy);
+  });
+  for (const cell of cells.values()) cell.mean = mean(cell.scores);
+  return cells;
+}
+
+function cellAt(row, column) {
+  return CELLS.get(row * INDEX.columns.length + column);
+}
+
+function caseTitle(row) {
+  return INDEX.rows[row].join("/");
+}
+
+// Which cells pass the filters: each word is in the case's or in the model's name, and the status occurs.
+
+function cellFilter() {
+  const rowHas = INDEX.rows.map((_, row) => view.terms.map((term) => caseTitle(row).toLowerCase().includes(term)));
+  const columnHas = INDEX.columns.map(({ title }) => view.terms.map((term) => title.toLowerCase().includes(term)));
+  const status = INDEX.statuses.indexOf(view.status);
+  return (row, column) => {
+    const cell = cellAt(row, column);
+    if (!cell || (view.module && INDEX.rows[row][0] !== view.module)) return false;
+    if (status >= 0 && !cell.counts[status]) return false;
+    return view.terms.every((_, term) => rowHas[row][term] || columnHas[column][term]);
+  };
+}
+
+function applyFilter() {
+  view.passes = cellFilter();
+  const rows = new Set();
+  const columns = new Set();
+  for (const key of CELLS.keys()) {
+    const column = key % INDEX.columns.length;
+    const row = (key - column) / INDEX.columns.length;
+    if (view.passes(row, column)) {
+      rows.add(row);
+      columns.add(column);
+    }
+  }
+  view.rows = [...rows];
+  view.columns = [...columns].sort((one, two) => one - two);
+}
+
+function scoresOf(rows, columns) {
+  return rows.flatMap((row) => columns.flatMap((column) => (view.passes(row, column) ? cellAt(row, column).scores : [])));
+}
+
+function sortRows() {
+  const byName = (one, two) => caseTitle(one).localeCompare(caseTitle(two), "en", { numeric: true });
+  const direction = view.descending ? -1 : 1;
+  if (view.sort === "case") {
+    view.rows.sort((one, two) => direction * byName(one, two));
+    return;
+  }
+  const columns = view.sort === "mean" ? view.columns : [view.sort];
+  const values = new Map(view.rows.map((row) => [row, mean(scoresOf([row], columns))]));
+  view.rows.sort((one, two) => {
+    const [left, right] = [values.get(one), values.get(two)];
+    // What has no accuracy comes last in either direction.
+    if (left === null || right === null) return (left === null) - (right === null) || byName(one, two);
+    return direction * (left - right) || byName(one, two);
+  });
+}
+
+// The head: names that sort, and the means.
+
+function sortButton(key, ...content) {
+  const current = view.sort === key;
+  const arrow = current ? (view.descending ? "▼" : "▲") : "";
+  const button = make("button", { type: "button", "data-sort": key }, ...content);
+  button.append(make("span", { class: "arrow", "aria-hidden": "true" }, arrow));
+  const order = current ? (view.descending ? "descending" : "ascending") : "none";
+  return make("th", { scope: "col", "aria-sort": order }, button);
+}
+
+function meanCell(scores) {
+  const value = mean(scores);
+  return make("td", {}, make("span", { class: value === null ? "tile empty" : `tile ${level(value)}` }, make("b", {}, percent(value))));
+}
+
+function drawHead() {
+  const focused = document.activeElement?.dataset?.sort;
+  const names = make("tr", {}, sortButton("case", "Case"), sortButton("mean", "All models"));
+  const means = make("tr", { class: "means" }, make("th", { scope: "row" }, "Mean of what is shown"));
+  means.append(meanCell(scoresOf(view.rows, view.columns)));
+  for (const column of view.columns) {
+    const rank = make("span", { class: "rank" }, column + 1);
+    names.append(sortButton(column, rank, make("span", { class: "name" }, ...modelName(INDEX.columns[column]))));
+    means.append(meanCell(scoresOf(view.rows, [column])));
+  }
+  find("#matrix thead").replaceChildren(names, means);
+  // The button that was pressed is a new one now.
+  if (focused !== undefined) find(`#matrix thead [data-sort="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+}
+
+function sortBy(key) {
+  const same = view.sort === key;
+  view.descending = same ? !view.descending : key !== "case" && key !== "mean";
+  view.sort = key;
+  drawMatrix();
+}
+
+// The body
+
+function statusWords(cell) {
+  const words = [];
+  cell.counts.forEach((count, status) => {
+    if (status && count) words.push(cell.results.length > 1 ? `${count} ${INDEX.statuses[status]}` : INDEX.statuses[status]);
+  });
+  return words;
+}
+
+function spreadText(cell) {
+  const spread = deviation(cell.scores);
+  return INDEX.repeats > 1 && spread !== null ? `±${spread.toFixed(1)} · ${cell.scores.length}×` : null;
+}
+
+function tileClass(cell) {
+  const status = INDEX.statuses[cell.counts.findIndex((count) => count)];
+  if (cell.mean === null) return `tile ${status}`;
+  const invalid = cell.counts[1] === cell.results.length ? " invalid" : "";
+  return `tile ${level(cell.mean)}${invalid}`;
+}
+
+function cellLink(row, column) {
+  const cell = cellAt(row, column);
+  const words = statusWords(cell);
+  const spread = spreadText(cell);
+  const label = [caseTitle(row), INDEX.columns[column].title, cell.mean === null ? null : percent(cell.mean), spread, ...words];
+  const attributes = {
+    href: hashOf(cell.results[0]),
+    class: view.passes(row, column) ? tileClass(cell) : "tile passed-over",
+    tabindex: -1,
+    "aria-label": label.filter(Boolean).join(", "),
+  };
+  return make(
+    "a",
+    attributes,
+    cell.mean === null ? null : make("b", {}, percent(cell.mean)),
+    spread ? make("small", {}, spread) : null,
+    words.length ? make("small", { class: "status" }, words.join(", ")) : null,
+  );
+}
+
+function matrixRow(row, place) {
+  const [module, name] = INDEX.rows[row];
+  const title = make("th", { scope: "row", title: `${module}/${name}` }, make("span", { class: "provider" }, module), make("span", { class: "model" }, name));
+  const line = make("tr", { "aria-rowindex": place + 3 }, title, meanCell(scoresOf([row], view.columns)));
+  for (const column of view.columns) {
+    line.append(make("td", {}, cellAt(row, column) ? cellLink(row, column) : make("span", { class: "tile empty" }, "·")));
+  }
+  return line;
+}
+
+function makeRows(count) {
+  const upTo = Math.min(view.rows.length, view.made + count);
+  const lines = view.rows.slice(view.made, upTo).map((row, place) => matrixRow(row, view.made + place));
+  find("#matrix tbody").append(...lines);
+  view.made = upTo;
+  find("#more").hidden = upTo === view.rows.length;
+}
+
+function makeMoreRows() {
+  makeRows(Math.max(20, Math.ceil(1200 / (view.columns.length + 2))));
+}
+
+function drawMatrix() {
+  sortRows();
+  drawHead();
+  view.made = 0;
+  find("#matrix tbody").replaceChildren();
+  find("#matrix table").setAttribute("aria-rowcount", view.rows.length + 2);
+  find("#matrix table").style.setProperty("--columns", view.columns.length);
+  find("#matrix").scrollTop = 0;
+  makeMoreRows();
+  find("#matrix tbody a")?.setAttribute("tabindex", 0);
+  find("#found").textContent =
+    `${view.rows.length} of ${INDEX.rows.length} cases, ${view.columns.length} of ${INDEX.columns.length} models`;
+}
+
+function filterMatrix() {
+  view.terms = find("#text").value.toLowerCase().split(/\s+/).filter(Boolean);
+  view.module = find("#module").value;
+  view.status = find("#status").value;
+  applyFilter();
+  drawMatrix();
+}
+
+// One cell takes part in the tab order; the arrow keys move it.
+
+const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], Home: [0, -Infinity], End: [0, Infinity] };
+
+function moveInMatrix(event) {
+  const step = STEPS[event.key];
+  const from = event.target.closest("tbody td");
+  if (!step || !from || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  const rows = find("#matrix tbody").rows;
+  const inRow = [...from.parentNode.cells];
+  if (step[0]) {
+    let row = from.parentNode.sectionRowIndex + step[0];
+    while (rows[row] && !find("a", rows[row].cells[from.cellIndex])) row += step[0];
+    focusCell(rows[row] && find("a", rows[row].cells[from.cellIndex]));
+    return;
+  }
+  const ahead = step[1] > 0 ? inRow.slice(from.cellIndex + 1) : inRow.slice(0, from.cellIndex).reverse();
+  const links = ahead.map((cell) => find("a", cell)).filter(Boolean);
+  focusCell(Number.isFinite(step[1]) ? links[0] : links.at(-1));
+}
+
+function focusCell(link) {
+  if (!link) return;
+  find("#matrix tbody a[tabindex='0']")?.setAttribute("tabindex", -1);
+  link.setAttribute("tabindex", 0);
+  link.focus();
+}
+
+function startMatrix() {
+  const modules = [...new Set(INDEX.rows.map(([module]) => module))];
+  find("#module").append(...modules.map((module) => make("option", { value: module }, module)));
+  find("#status").append(...INDEX.statuses.map((status) => make("option", { value: status }, status)));
+  for (const id of ["#text", "#module", "#status"]) find(id).addEventListener("input", filterMatrix);
+  find(".tools").addEventListener("submit", (event) => event.preventDefault());
+  find("#matrix thead").addEventListener("click", (event) => {
+    const key = event.target.closest("button")?.dataset.sort;
+    if (key !== undefined) sortBy(key === "case" || key === "mean" ? key : Number(key));
+  });
+  find("#matrix tbody").addEventListener("keydown", moveInMatrix);
+  const observer = new IntersectionObserver(
+    (entries) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      makeMoreRows();
+      // Observed again, because an observer is silent while its target stays in sight.
+      observer.unobserve(find("#more"));
+      observer.observe(find("#more"));
+    },
+    { root: find("#matrix"), rootMargin: "800px" },
+  );
+  filterMatrix();
+  observer.observe(find("#more"));
+  window.addEventListener("beforeprint", () => makeRows(Infinity));
+}

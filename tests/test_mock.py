@@ -1,0 +1,115 @@
+"""The mock: deterministic, valid by itself, or as scripted."""
+
+import datetime
+import enum
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, Field, field_validator
+
+from llm_tester import ProviderManager, register_mock_response
+from llm_tester.errors import RateLimitError, ServerError, UnusableReplyError
+from llm_tester.llms.llm_registry import get_llm_provider, reset_provider_cache
+
+Write = Callable[..., Path]
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Part(BaseModel):
+    name: str = Field(min_length=3)
+    count: int = Field(ge=2, le=9)
+
+
+class Everything(BaseModel):
+    text: str
+    number: float
+    day: datetime.date
+    moment: datetime.datetime
+    colour: Colour
+    maybe: int | None
+    parts: list[Part]
+    tags: dict[str, str]
+
+
+class Unmakeable(BaseModel):
+    code: str
+
+    @field_validator("code")
+    @classmethod
+    def _ends_in_x(cls, value: str) -> str:
+        if not value.endswith("-x"):
+            raise ValueError("must end in -x")
+        return value
+
+
+def test_it_answers_with_a_valid_instance_the_same_each_time() -> None:
+    provider = get_llm_provider("mock")
+    assert provider is not None
+    first = provider.get_response("Extract.", "A source.", model_class=Everything)
+    assert Everything.model_validate_json(first[0])
+    assert provider.get_response("Extract.", "A source.", model_class=Everything) == first
+    assert first[1].total_cost == 0.0
+    assert first[1].prompt_tokens > 0
+
+
+def test_mock_anything_is_the_mock_under_that_name() -> None:
+    manager = ProviderManager(["mock_anything"])
+    text, usage = manager.get_response("mock_anything", "a", "b", model_class=Part)
+    assert Part.model_validate_json(text)
+    assert usage is not None
+    assert usage.provider == "mock_anything"
+
+
+def test_what_is_registered_is_answered_by_every_mock_until_the_reset() -> None:
+    register_mock_response("lamp", '{"name": "Lamp"}')
+    register_mock_response("*", {"name": "anything"})
+    register_mock_response("part", Part(name="bolt", count=4))
+    register_mock_response("down", ConnectionResetError("gone"))
+    manager = ProviderManager(["mock", "mock_anything"])
+    assert manager.get_response("mock", "Find the lamp.", "x")[0] == '{"name": "Lamp"}'
+    assert manager.get_response("mock_anything", "a", "A part.")[0] == '{"name":"bolt","count":4}'
+    assert manager.get_response("mock", "a", "b")[0] == '{"name": "anything"}'
+    reset_provider_cache()
+    assert ProviderManager(["mock"]).get_response("mock", "a", "b")[0] == "mock reply"
+
+
+def test_a_script_in_the_config_gives_replies_and_usage(write_config: Write) -> None:
+    replies = {"lamp": {"name": "Lamp"}, "*": "plain"}
+    write_config({"m": {"provider_type": "mock", "models": ["m"], "mock": {"replies": replies, "usage": {"prompt_tokens": 7}}}})
+    provider = get_llm_provider("m")
+    assert provider is not None
+    assert provider.get_response("The lamp?", "x")[0] == '{"name": "Lamp"}'
+    text, usage = provider.get_response("a", "b")
+    assert (text, usage.prompt_tokens, usage.total_cost) == ("plain", 7, None)
+
+
+def test_a_scripted_error_passes_after_its_times(write_config: Write) -> None:
+    script = {"error": 429, "error_times": 1}
+    write_config({"m": {"provider_type": "mock", "models": ["m"], "max_attempts": 1, "mock": script}})
+    provider = get_llm_provider("m")
+    assert provider is not None
+    with pytest.raises(RateLimitError) as caught:
+        provider.get_response("a", "b")
+    assert caught.value.status_code == 429
+    assert provider.get_response("a", "b")[0] == "mock reply"
+
+
+def test_a_scripted_error_without_times_stays(write_config: Write) -> None:
+    write_config({"m": {"provider_type": "mock", "models": ["m"], "max_attempts": 1, "mock": {"error": 503}}})
+    provider = get_llm_provider("m")
+    assert provider is not None
+    for _ in range(2):
+        with pytest.raises(ServerError):
+            provider.get_response("a", "b")
+
+
+def test_a_class_nobody_can_make_up_asks_for_a_script() -> None:
+    provider = get_llm_provider("mock")
+    assert provider is not None
+    with pytest.raises(UnusableReplyError, match="register_mock_response"):
+        provider.get_response("a", "b", model_class=Unmakeable)
