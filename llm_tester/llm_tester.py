@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from . import config
 from .cases import Case, discover
-from .cassettes import Cassette, cassette_path, use_cassette
+from .cassettes import Cassette, Interaction, RecordMode, cassette_path, use_cassette
 from .cassettes.cassette import check_mode
 from .config import settings
 from .errors import BudgetError, CaseError, ConfigError, LLMTesterError, ProviderError
@@ -25,7 +25,7 @@ from .scoring import compare
 from .utils.cost_manager import Budget, CostReport, CostTracker, spending
 from .utils.provider_manager import ProviderManager
 
-__all__ = ["LLMTester", "Unit", "under_ci"]
+__all__ = ["LLMTester", "Plan", "RunInterrupted", "Unit", "plan", "run_unit", "under_ci", "unused_interactions"]
 
 Progress = Callable[[CaseResult, int, int], None]
 
@@ -81,9 +81,12 @@ def run_unit(unit: Unit) -> tuple[CaseResult, ...]:
         provider = llm_registry.get_llm_provider(unit.provider)
         if provider is None:
             raise ConfigError(f"there is no provider {unit.provider!r}")
-        skip, opened = _cassette_for(unit, provider)
-        if skip:
-            return tuple(_no_reply(unit, number, "skipped", skip) for number in _repeats(unit))
+        planned = plan(unit, provider)
+        if planned.skip:
+            return tuple(_no_reply(unit, number, "skipped", planned.skip) for number in _repeats(unit))
+        opened: AbstractContextManager[Cassette | None] = nullcontext()
+        if planned.mode:
+            opened = use_cassette(unit.path, planned.mode, origin=provider.config.origin, again=unit.again)
         with opened as cassette:
             for number in _repeats(unit):
                 results.append(_run_once(unit, number, provider, cassette))
@@ -93,25 +96,63 @@ def run_unit(unit: Unit) -> tuple[CaseResult, ...]:
     return tuple(results)
 
 
+def unused_interactions(unit: Unit) -> list[Interaction]:
+    """The recorded interactions of a unit that its case does not ask for any more, found by replaying it.
+
+    Raises:
+        CassetteError: its cassette cannot be read.
+    """
+    config.activate(unit.config)
+    provider = llm_registry.get_llm_provider(unit.provider)
+    with use_cassette(unit.path) as cassette:
+        if provider is not None:
+            for number in range(1, len(cassette.interactions) + 1):
+                if _run_once(unit, number, provider, cassette).error:
+                    break
+        return cassette.unused()
+
+
 def _repeats(unit: Unit) -> range:
     return range(1, unit.repeats + 1)
 
 
-def _cassette_for(unit: Unit, provider: BaseLLM) -> tuple[str | None, AbstractContextManager[Cassette | None]]:
-    """Why the unit cannot be run (None if it can), and its cassette."""
+class Plan(NamedTuple):
+    """What a unit would do.
+
+    Attributes:
+        skip: why it cannot be run; None where it can.
+        mode: the record mode of its cassette; None where it uses none.
+        live: how many of its repeats would be sent to the provider.
+    """
+
+    skip: str | None
+    mode: RecordMode | None
+    live: int
+
+
+def plan(unit: Unit, provider: BaseLLM) -> Plan:
+    """Decides how a unit gets its replies.
+
+    Raises:
+        CassetteError: its cassette cannot be read.
+    """
     if not provider.uses_http:
-        return None, nullcontext()
-    mode = unit.record
-    if mode == "auto":
-        recorded, missing = unit.path.is_file(), provider.missing_key(unit.model)
-        live = not under_ci() and not missing
-        if not recorded and not live:
-            why = "under CI nothing is called" if under_ci() else f"there is no key: {missing}"
-            return f"not recorded in {unit.path}, and {why}; to record it: {unit.again}", nullcontext()
-        more = recorded and live and unit.repeats > len(Cassette(unit.path).interactions)
-        mode = "new_episodes" if more else "none" if recorded else "once"
-    origin = provider.config.origin
-    return None, use_cassette(unit.path, mode, origin=origin, again=unit.again)
+        return Plan(None, None, unit.repeats)
+    recorded = len(Cassette(unit.path).interactions) if unit.path.is_file() else 0
+    missing_repeats = max(0, unit.repeats - recorded)
+    if unit.record != "auto":
+        mode = check_mode(unit.record)
+        anew = {"none": 0, "once": 0 if recorded else unit.repeats, "new_episodes": missing_repeats}
+        return Plan(None, mode, anew.get(mode, unit.repeats))
+    missing = provider.missing_key(unit.model)
+    live = not under_ci() and not missing
+    if recorded:
+        more = live and missing_repeats > 0
+        return Plan(None, "new_episodes" if more else "none", missing_repeats if more else 0)
+    if live:
+        return Plan(None, "once", unit.repeats)
+    why = "under CI nothing is called" if under_ci() else f"there is no key: {missing}"
+    return Plan(f"not recorded in {unit.path}, and {why}; to record it: {unit.again}", None, 0)
 
 
 def _run_once(unit: Unit, number: int, provider: BaseLLM, cassette: Cassette | None) -> CaseResult:
@@ -176,6 +217,18 @@ def _failed(unit: Unit, number: int, error: LLMTesterError) -> CaseResult:
     status: Literal["failed", "skipped"] = "skipped" if isinstance(error, BudgetError) else "failed"
     cost = error.failed_cost if isinstance(error, ProviderError) else 0.0
     return _no_reply(unit, number, status, str(error), error=type(error).__name__, failed_cost=cost)
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a run.
+
+    Args:
+        results: what was done until then.
+    """
+
+    def __init__(self, results: RunResult) -> None:
+        super().__init__("the run was interrupted")
+        self.results = results
 
 
 class LLMTester:
@@ -295,43 +348,66 @@ class LLMTester:
 
         Raises:
             CaseError: a case cannot be read.
+            RunInterrupted: Ctrl-C; holds what was done.
             BudgetError: `max_cost` is not a positive number, or comes with an executor that does not share memory.
             CassetteError: the record mode is unknown.
             ValueError: concurrency or repeats are below 1.
         """
         if concurrency < 1 or repeats < 1:
             raise ValueError("concurrency and repeats are at least 1")
-        if record != "auto":
-            check_mode(record)
         budget = Budget(max_cost) if max_cost is not None else None
         if budget and executor and not isinstance(executor, ThreadPoolExecutor):
             raise BudgetError("max_cost is kept over threads; leave the executor out, or the budget")
-        cases, targets = self.discover_test_cases(modules), self.targets(models)
-        units = [self._unit(case, *target, record, repeats) for case in cases for target in targets]
+        units = self.units(modules, models, record=record, repeats=repeats)
         run_id, started = self.costs.start_run(), time.perf_counter()
         found: dict[int, tuple[CaseResult, ...]] = {}
-        done = 0
-        with spending(budget):
-            for index, results in _run_all(units, concurrency, executor):
-                found[index] = results
-                for result in results:
-                    done += 1
-                    self._count(run_id, result)
-                    if on_result:
-                        on_result(result, done, len(units) * repeats)
-        total = self.costs.report().by("run_id").get((run_id,))
-        return RunResult(
-            run_id=run_id,
-            seconds=round(time.perf_counter() - started, 3),
-            record=record,
-            repeats=repeats,
-            max_cost=max_cost,
-            spent_usd=(total.spent_usd if total else 0.0) + sum(r.failed_cost for rs in found.values() for r in rs),
-            spent_unknown=total.unknown_spent if total else 0,
-            problems=self.manager.initialization_errors,
-            cases=tuple(_record(case) for case in cases),
-            results=tuple(result for index in sorted(found) for result in found[index]),
-        )
+
+        def so_far() -> RunResult:
+            results = tuple(result for index in sorted(found) for result in found[index])
+            total = self.costs.report().by("run_id").get((run_id,))
+            return RunResult(
+                run_id=run_id,
+                seconds=round(time.perf_counter() - started, 3),
+                record=record,
+                repeats=repeats,
+                max_cost=max_cost,
+                spent_usd=(total.spent_usd if total else 0.0) + sum(result.failed_cost for result in results),
+                spent_unknown=total.unknown_spent if total else 0,
+                problems=self.manager.initialization_errors,
+                cases=tuple(_record(case) for case in _distinct(units)),
+                results=results,
+            )
+
+        try:
+            with spending(budget):
+                for index, results in _run_all(units, concurrency, executor):
+                    found[index] = results
+                    for number, result in enumerate(results, 1):
+                        self._count(run_id, result)
+                        if on_result:
+                            on_result(result, (len(found) - 1) * repeats + number, len(units) * repeats)
+        except KeyboardInterrupt as error:
+            raise RunInterrupted(so_far()) from error
+        return so_far()
+
+    def units(
+        self,
+        modules: Iterable[str] = (),
+        models: Mapping[str, str] | None = None,
+        *,
+        record: str = "auto",
+        repeats: int = 1,
+    ) -> list[Unit]:
+        """What `run_tests` would run, unit by unit, for an executor or a scheduler of one's own; see `run_unit`.
+
+        Raises:
+            CaseError: a case cannot be read.
+            CassetteError: the record mode is unknown.
+        """
+        if record != "auto":
+            check_mode(record)
+        cases, targets = self.discover_test_cases(modules), self.targets(models)
+        return [self._unit(case, *target, record, repeats) for case in cases for target in targets]
 
     def _unit(self, case: Case, provider: str, model: str, record: str, repeats: int) -> Unit:
         return Unit(
@@ -375,6 +451,12 @@ class LLMTester:
         report.save(path)
         Path(path).with_suffix(".md").write_text(report.markdown(), encoding="utf-8")
         return report
+
+
+def _distinct(units: Iterable[Unit]) -> Iterator[Case]:
+    """Each case once; the units repeat it for each provider."""
+    seen: dict[tuple[str, str], Case] = {(unit.case.module, unit.case.title): unit.case for unit in units}
+    yield from seen.values()
 
 
 def _record(case: Case) -> CaseRecord:

@@ -1,6 +1,6 @@
 """The config entries through which the recorded traffic of ../shared/corpus is replayed: what a user would write.
 
-An entry is for the corpus' provider that its name starts with, up to a `/`. Most need nothing but their models; where
+An entry is for the corpus' provider that its name starts with, up to a `.`. Most need nothing but their models; where
 one has an address or another provider's type, the comment says why.
 """
 
@@ -11,6 +11,7 @@ __all__ = ["OTHER_MODELS", "PROVIDERS", "route_of"]
 Entry = dict[str, Any]
 
 _BEDROCK = {"aws_region_name": "us-east-1"}
+_OLLAMA = {"provider_type": "ollama_chat", "api_base": "http://127.0.0.1:11434"}
 _VERTEX = "aiplatform.googleapis.com"
 
 PROVIDERS: dict[str, Entry] = {
@@ -32,7 +33,7 @@ PROVIDERS: dict[str, Entry] = {
         "params": {"api_version": "2024-02-01"},
         "models": ["gpt-5-nano", "openllmetry-testing"],
     },
-    # LiteLLM's own azure/responses route asks another path than Azure's v1 API.
+    # Azure's v1 address speaks OpenAI's format.
     "azure.responses": {
         "provider_type": "openai",
         "api_base": "https://pydantic-ai-realtime-dev.openai.azure.com/openai/v1",
@@ -108,13 +109,15 @@ PROVIDERS: dict[str, Entry] = {
         "api_base": "https://router.huggingface.co/together/v1",
         "models": ["None", "deepseek-ai/DeepSeek-R1"],
     },
-    "mistral": {
-        "models": ["magistral-medium-latest", "mistral-medium-latest", "mistral-small-latest", "mistral-tiny"]
-    },
-    "ollama": {
-        "provider_type": "ollama_chat",
-        "api_base": "http://127.0.0.1:11434",
-        "models": ["llama3", "nonexistent-model:latest", "qwen3.6:latest"],
+    "mistral": {"models": ["magistral-medium-latest", "mistral-medium-latest", "mistral-small-latest", "mistral-tiny"]},
+    "ollama": {**_OLLAMA, "models": ["llama3"]},
+    # About a model that it does not know LiteLLM first asks the Ollama at localhost, with requests that nobody
+    # recorded; so the call goes by a model that it knows, and the body names the one that is meant.
+    "ollama.qwen": {**_OLLAMA, "params": {"extra_body": {"model": "qwen3.6:latest"}}, "models": ["llama3"]},
+    "ollama.unknown": {
+        **_OLLAMA,
+        "params": {"extra_body": {"model": "nonexistent-model:latest"}},
+        "models": ["llama3"],
     },
     # Ollama's cloud speaks OpenAI's format.
     "ollama.cloud": {"provider_type": "openai", "api_base": "https://ollama.com/v1", "models": ["gpt-oss:20b"]},
@@ -146,7 +149,7 @@ PROVIDERS: dict[str, Entry] = {
             "z-ai/glm-4.6",
         ],
     },
-    # PLACEHOLDER
+    # LiteLLM's own route cannot read this reply's annotations; its Databricks route, as plain, does not look at them.
     "openrouter.databricks": {
         "provider_type": "databricks",
         "api_base": "https://openrouter.ai/api/v1",
@@ -191,6 +194,8 @@ PROVIDERS: dict[str, Entry] = {
 OTHER_MODELS: dict[tuple[str, str], tuple[str, str]] = {
     ("bedrock", "invoke/anthropic.claude-v2"): ("bedrock.claude-2", "invoke/anthropic.claude-3-haiku-20240307-v1:0"),
     ("bedrock", "invoke/does-not-exist"): ("bedrock.unknown", "invoke/anthropic.claude-3-haiku-20240307-v1:0"),
+    ("ollama", "nonexistent-model:latest"): ("ollama.unknown", "llama3"),
+    ("ollama", "qwen3.6:latest"): ("ollama.qwen", "llama3"),
 }
 
 
@@ -198,9 +203,5 @@ def route_of(provider: str, model: str) -> tuple[str, str]:
     """The entry's name and the model in it, for a provider and a model of the corpus' index."""
     if route := OTHER_MODELS.get((provider, model)):
         return route
-    [name] = (
-        name
-        for name, entry in PROVIDERS.items()
-        if name.partition(".")[0] == provider and model in entry["models"]
-    )
-    return name, model
+    of_provider = (name for name in PROVIDERS if name.partition(".")[0] == provider)
+    return next(name for name in of_provider if model in PROVIDERS[name]["models"]), model

@@ -35,9 +35,23 @@ MODELS = (
     Model("ollama", "qwen3:8b", 0.2, 14.0, (0.0, 0.0), "127.0.0.1:11434"),
     Model("acme", "acme-extract-preview", 0.07, 3.0, None, "llm.acme.example"),
 )
-FIRMS = ("Nordlicht Optik GmbH", "Brasserie Lefèvre", "Holzwerk Sägemann KG", "Quayside Print Ltd", "Studio Ōkami", "Tecnova S.p.A.")
+FIRMS = (
+    "Nordlicht Optik GmbH",
+    "Brasserie Lefèvre",
+    "Holzwerk Sägemann KG",
+    "Quayside Print",
+    "Studio Ōkami",
+    "Tecnova",
+)
 TOWNS = ("Utrecht", "Graz", "Porto", "Lübeck", "Leeds", "Kraków")
-GOODS = ("oak shelf 80 cm", "A5 flyers, 170 g", "reading glasses +1.5", "espresso beans 1 kg", "steel bracket M8", "desk lamp, brass")
+GOODS = (
+    "oak shelf 80 cm",
+    "A5 flyers, 170 g",
+    "reading glasses +1.5",
+    "espresso beans 1 kg",
+    "bracket M8",
+    "brass lamp",
+)
 SKILLS = ("Python", "PostgreSQL", "Kubernetes", "TypeScript", "Terraform", "Go", "Figma", "Accounting")
 JOBS = ("Backend Engineer", "Warehouse Lead", "Product Designer", "Night Nurse", "Data Analyst", "Pastry Chef")
 
@@ -59,7 +73,7 @@ def _invoice(dice: random.Random) -> tuple[str, dict[str, Any], str]:
         "total": total,
         "lines": lines,
     }
-    text = "\n".join(f"{line['quantity']:>4} × {line['description']:<28} à {line['unit_price']:>8.2f}" for line in lines)
+    text = "\n".join(f"{row['quantity']:>4} × {row['description']:<28} à {row['unit_price']:>8.2f}" for row in lines)
     source = (
         f"{seller}\nInvoice {number}\nDate: {expected['issued_on']}\nVAT ID {expected['seller']['vat_id']}\n\n"
         f"To: {buyer}, {expected['buyer']['town']}\n\n{text}\n\nTotal due: {total:.2f} EUR, payable within 14 days.\n"
@@ -76,9 +90,7 @@ def _job(dice: random.Random) -> tuple[str, dict[str, Any], str]:
         "location": town,
         "remote": dice.random() < 0.4,
         "salary": {"min": low, "max": low + dice.randrange(5, 20) * 1000, "currency": "EUR"},
-        "skills": [
-            {"name": name, "required": dice.random() < 0.6} for name in dice.sample(SKILLS, dice.randint(2, 4))
-        ],
+        "skills": [{"name": name, "required": dice.random() < 0.6} for name in dice.sample(SKILLS, dice.randint(2, 4))],
     }
     skills = ", ".join(skill["name"] + ("" if skill["required"] else " (a plus)") for skill in expected["skills"])
     salary = expected["salary"]
@@ -220,5 +232,5 @@ def _usage(record: CaseRecord, model: Model, dice: random.Random) -> UsageData:
     if model.price is None:
         return usage
     price = Price(input=model.price[0], output=model.price[1], source="litellm 1.106.2")
-    disagrees = model.provider == "groq"
-    return usage.priced(price, "input: litellm says $0.59, genai-prices $0.64 per million tokens" if disagrees else None)
+    note = "input: litellm says $0.59, genai-prices $0.64 per million tokens"
+    return usage.priced(price, note if model.provider == "groq" else None)

@@ -270,6 +270,33 @@ class BaseLLM(ABC):
             told |= {"elapsed_seconds": call.seconds} if call.seconds is not None else {}
         return usage.model_copy(update=told)
 
+    def worst_case_usd(
+        self,
+        prompt: str,
+        source: str,
+        model_name: str | None = None,
+        *,
+        model_class: WantedModel | None = None,
+        files: Sequence[File] = (),
+    ) -> float | None:
+        """The most that one attempt of a call can cost: every byte a token, and all the output that is allowed.
+
+        Args:
+            prompt: as for `get_response`; so are the others.
+
+        Returns:
+            USD; None where the price or the output limit is unknown.
+        """
+        return self._worst_case(self.resolve(model_name), joined_prompt(prompt, source), model_class, files)
+
+    def price(self, model_name: str | None = None) -> Quote:
+        """The price of a model, the second source's beside it, and what they disagree about.
+
+        Raises:
+            UnknownModelError: nobody knows the model.
+        """
+        return self._quote(self.resolve(model_name))
+
     def get_default_model(self) -> str | None:
         """The name of the default model; None where the config lists none."""
         return self.config.default()

@@ -9,12 +9,11 @@ import base64
 import hashlib
 import json
 import re
-from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from itertools import chain
+from itertools import chain, pairwise
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
@@ -51,7 +50,8 @@ def render(run: RunResult, notes: Sequence[str] = ()) -> str:
     """
     columns = sorted(run.columns(), key=_rank)
     script = "\n".join(_asset(name) for name in _SCRIPTS)
-    return _environment().get_template("report.html.j2").render(
+    template = _environment().get_template("report.html.j2")
+    return template.render(
         mark=Markup(MARK),
         policy=_policy(script),
         style=Markup(_asset("report.css")),
@@ -129,7 +129,7 @@ def _header(run: RunResult) -> dict[str, Any]:
     """The facts at the top of the page."""
     usages = [result.usage for result in run.results if result.usage is not None]
     unknown = sum(usage.total_cost is None for usage in usages)
-    counts = Counter(result.status for result in run.results)
+    counts = Counter[str](result.status for result in run.results)
     origins = Counter(result.source_of_reply for result in run.results if result.usage is not None)
     return {
         "started": _time(run.started_at),
@@ -160,7 +160,7 @@ def _named(pairs: Iterable[tuple[str | None, str]]) -> dict[str, set[str]]:
 
 
 def _legend() -> list[tuple[int, str]]:
-    texts = [f"under {_LEVELS[0]}", *(f"{low}–{high}" for low, high in zip(_LEVELS, _LEVELS[1:], strict=False)), "100"]
+    texts = [f"under {_LEVELS[0]}", *(f"{low}–{high}" for low, high in pairwise(_LEVELS)), "100"]
     return list(enumerate(texts))
 
 
@@ -188,7 +188,6 @@ class _ModelRow(NamedTuple):
     number: int
     column: Column
     accuracy: str
-    level: int | None
     ok: int
     cost_per_case: str
     cost: str
@@ -208,7 +207,6 @@ def _model_row(number: int, column: Column) -> _ModelRow:
         number=number,
         column=column,
         accuracy=_percent(column.accuracy),
-        level=None if column.accuracy is None else bisect_right(_LEVELS, column.accuracy),
         ok=answered - column.invalid,
         cost_per_case=format_usd(cost) if cost is not None or answered else "—",
         cost=_usd(column.cost_usd, column.unknown, _known(column)),
@@ -327,14 +325,18 @@ def _below(path: str, expected: Any, actual: Any) -> Iterator[tuple[str, Any]]:
     shape = actual if _is_nothing(expected) else expected
     if isinstance(shape, Mapping) and shape:
         for key in shape:
-            pair = (value.get(key) if isinstance(value, Mapping) else None for value in (expected, actual))
-            yield from _below(path + _segment(key), *pair)
+            yield from _below(path + _segment(key), _part(expected, key), _part(actual, key))
     elif isinstance(shape, list) and shape:
         for place in range(len(shape)):
-            pair = (value[place] if isinstance(value, list) and place < len(value) else None for value in (expected, actual))
-            yield from _below(f"{path}[{place}]", *pair)
+            yield from _below(f"{path}[{place}]", _part(expected, place), _part(actual, place))
     else:
         yield path, actual
+
+
+def _part(value: Any, key: str | int) -> Any:
+    if isinstance(value, Mapping):
+        return value.get(key)
+    return value[key] if isinstance(value, list) and isinstance(key, int) and key < len(value) else None
 
 
 def _without_indices(path: str) -> str:
@@ -382,9 +384,12 @@ class _Texts:
         return list(self._places)
 
 
-def _json(value: Any, indent: int | None = None) -> str | None:
-    """JSON as text, because numbers lose digits in a browser."""
-    return None if value is None else json.dumps(value, ensure_ascii=False, indent=indent, default=str)
+_encoded = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
+def _json(value: Any) -> str | None:
+    """JSON as text, because numbers lose digits in a browser; the page indents it when it shows it."""
+    return None if value is None else _encoded(value)
 
 
 def _details(run: RunResult) -> dict[str, Any]:
@@ -396,7 +401,7 @@ def _details(run: RunResult) -> dict[str, Any]:
             {
                 "prompt": texts.place(case.prompt),
                 "source": texts.place(case.source),
-                "expected": texts.place(_json(case.expected, indent=2)),
+                "expected": texts.place(_json(case.expected)),
                 "files": case.files,
             }
             for case in run.cases
@@ -407,7 +412,7 @@ def _details(run: RunResult) -> dict[str, Any]:
                 problem=texts.place(result.problem),
                 error=texts.place(result.error),
                 reply=texts.place(result.reply),
-                actual=texts.place(_json(result.actual, indent=2)),
+                actual=texts.place(_json(result.actual)),
                 fields=[fields.setdefault(_field_row(field, texts), len(fields)) for field in result.fields] or None,
                 facts=[(texts.place(name), texts.place(value)) for name, value in _facts(result)],
             )

@@ -1,68 +1,142 @@
 """The results as tables in a terminal."""
 
+from collections.abc import Sequence
+
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..estimate import Estimate
 from ..results import CaseResult, RunResult
+from ..stability import Group, grouped
 from ..utils.cost_manager import format_usd
 from .markdown import cost_of, price_notes
 
-__all__ = ["show_results"]
+__all__ = ["show_estimates", "show_results"]
 
 _STYLES = {"ok": "", "invalid": "yellow", "failed": "red", "skipped": "dim"}
 
 
-def show_results(console: Console, run: RunResult) -> None:
+def show_results(console: Console, run: RunResult, notes: Sequence[str] = ()) -> None:
     """Prints a table of cases by provider and model, the sums of each model, and what went wrong.
 
     Args:
         console: where to.
         run: what a run found.
+        notes: lines for the end, such as what changed against a baseline.
     """
-    table = Table("case", "provider", "model", title="Cases", title_justify="left")
-    for name in ("accuracy", "in", "out", "cost", "seconds"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("reply from")
-    for result in run.results:
-        table.add_row(*_row(result), style=_STYLES[result.status])
-    console.print(table)
+    for name, groups in _by_column(run).items():
+        title, cases = _cases(name, groups)
+        _say(console, title, "bold")
+        console.print(cases)
+    _say(console, "all together", "bold")
     console.print(_sums(run))
+    if run.repeats > 1:
+        _say(console, "fields that changed between repeats", "bold")
+        console.print(_changes(run))
     for line in price_notes(run):
-        console.print(Text(f"prices: {line}", style="yellow"))
+        _say(console, f"prices: {line}", "yellow")
     for name, problem in run.problems.items():
-        console.print(Text(f"{name} could not start: {problem}", style="red"))
+        _say(console, f"{name} could not start: {problem}", "red")
     for result in run.results:
         if result.problem and result.status != "ok":
-            console.print(Text(f"{result.title}, {result.column}, {result.status}: ", style="bold"), end="")
-            console.print(Text(result.problem), soft_wrap=True)
+            _say(console, f"{result.title}, {result.column}, {result.status}: {result.problem}")
+    for note in notes:
+        _say(console, note)
     limit = f" of {format_usd(run.max_cost)}" if run.max_cost is not None else ""
-    console.print(f"spent: {format_usd(run.spent_usd, at_least=run.spent_unknown > 0)}{limit}", highlight=False)
+    _say(console, f"spent: {format_usd(run.spent_usd, at_least=run.spent_unknown > 0)}{limit}")
 
 
-def _row(result: CaseResult) -> list[Text]:
-    title = result.title + (f" #{result.repeat}" if result.repeat > 1 else "")
-    accuracy = "—" if result.accuracy is None else f"{result.accuracy:.1f}"
-    if result.status != "ok":
-        accuracy = result.status
-    usage = result.usage
-    numbers = ["—"] * 4
-    if usage is not None:
-        numbers = [str(usage.prompt_tokens), str(usage.completion_tokens)]
-        numbers += [format_usd(usage.total_cost), f"{usage.elapsed_seconds:.2f}"]
-    cells = [title, result.provider, result.model, accuracy, *numbers, result.source_of_reply]
-    return [Text(cell) for cell in cells]
+def _say(console: Console, text: str, style: str = "") -> None:
+    console.print(Text(text, style=style), soft_wrap=True)
+
+
+def _table(texts: Sequence[str], numbers: Sequence[str]) -> Table:
+    table = Table(*texts, box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _by_column(run: RunResult) -> dict[str, list[Group]]:
+    found: dict[str, list[Group]] = {}
+    for group in grouped(run.results).values():
+        found.setdefault(group.first.column, []).append(group)
+    return found
+
+
+def _cases(title: str, groups: Sequence[Group]) -> tuple[str, Table]:
+    """The cases of one provider and model; where all replies came from one place, the title says it."""
+    sources = dict.fromkeys(_sources(group) for group in groups if _sources(group) != "—")
+    if one := next(iter(sources)) if len(sources) == 1 else "":
+        title = f"{title} ({one})"
+    table = _table(("case",), ("accuracy", "in", "out", "cost", "seconds"))
+    if not one:
+        table.add_column("reply from")
+    for group in groups:
+        worst = max(group.results, key=lambda result: list(_STYLES).index(result.status))
+        cells = [group.first.title, *_numbers(group, worst), *([] if one else [_sources(group)])]
+        table.add_row(*(Text(cell) for cell in cells), style=_STYLES[worst.status])
+    return title, table
+
+
+def _sources(group: Group) -> str:
+    return ", ".join(dict.fromkeys(item.source_of_reply for item in group.results if item.usage)) or "—"
+
+
+def _numbers(group: Group, worst: CaseResult) -> list[str]:
+    accuracy = "—" if group.accuracy is None else f"{group.accuracy:.1f}"
+    if len(group.results) > 1 and group.accuracy is not None:
+        accuracy += f" ±{group.spread:.1f} ({len(group.scores)}×)"
+    if worst.status != "ok":
+        accuracy = worst.status if group.accuracy is None or len(group.results) == 1 else f"{worst.status}, {accuracy}"
+    usages = [result.usage for result in group.results if result.usage is not None]
+    if not usages:
+        return [accuracy, "—", "—", "—", "—"]
+    costs = [usage.total_cost for usage in usages if usage.total_cost is not None]
+    cost = format_usd(sum(costs), at_least=len(costs) < len(usages)) if costs else format_usd(None)
+    prompt, completion = sum(usage.prompt_tokens for usage in usages), sum(usage.completion_tokens for usage in usages)
+    return [accuracy, str(prompt), str(completion), cost, f"{sum(usage.elapsed_seconds for usage in usages):.2f}"]
 
 
 def _sums(run: RunResult) -> Table:
-    table = Table("provider", "model", title="Models", title_justify="left")
-    for name in ("accuracy", "invalid", "failed", "skipped", "in", "out", "cost", "seconds"):
-        table.add_column(name, justify="right", no_wrap=True)
+    numbers = ("accuracy", "invalid", "failed", "skipped", "in", "out", "cost", "seconds")
+    table = _table(("provider and model",), numbers)
     for column in run.columns():
         accuracy = "—" if column.accuracy is None else f"{column.accuracy:.1f}"
-        model = f"{column.model} ({column.variant})" if column.variant else column.model
+        name = f"{column.provider}:{column.model}" + (f" ({column.variant})" if column.variant else "")
         counts = [str(column.invalid), str(column.failed), str(column.skipped)]
         tokens = [str(column.prompt_tokens), str(column.completion_tokens)]
-        cells = [column.provider, model, accuracy, *counts, *tokens, cost_of(column), f"{column.seconds:.2f}"]
+        cells = [name, accuracy, *counts, *tokens, cost_of(column), f"{column.seconds:.2f}"]
         table.add_row(*(Text(cell) for cell in cells))
     return table
+
+
+def _changes(run: RunResult) -> Table:
+    table = _table(("case", "model", "field"), ("changes",))
+    for group in grouped(run.results).values():
+        for path, count in group.changes().items():
+            if count:
+                cells = [group.first.title, group.first.column, path, f"{count} of {len(group.scores) - 1}"]
+                table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def show_estimates(console: Console, estimates: Sequence[Estimate]) -> None:
+    """Prints what a run would call and cost, by provider and model, with the sum."""
+    numbers = ("live calls", "replayed", "skipped", "in", "out", "cost", "at most")
+    _say(console, "dry run: nothing was called", "bold")
+    table = _table(("provider", "model"), numbers)
+    for item in estimates:
+        calls = [str(item.live), str(item.replayed), str(item.skipped)]
+        about = "≈" if item.counted else ""
+        tokens = [f"{about}{item.prompt_tokens}", f"{about}{item.completion_tokens}"]
+        cells = [item.provider, item.model, *calls, *tokens, format_usd(item.cost_usd), format_usd(item.worst_usd)]
+        table.add_row(*(Text(cell) for cell in cells))
+    console.print(table)
+    known = [item.cost_usd for item in estimates if item.cost_usd is not None]
+    total = format_usd(sum(known), at_least=len(known) < len(estimates)) if known or not estimates else "unknown"
+    _say(console, f"{sum(item.live for item in estimates)} live calls, estimated cost {total}")
+    if any(item.counted for item in estimates):
+        _say(console, "≈: tokens counted from the texts; the others are those of the recordings")

@@ -3,6 +3,7 @@
 let details = null;
 let links = null;
 let opener = null;
+let shown = null;
 
 function hashOf(result) {
   const [row, column, repeat] = INDEX.results[result];
@@ -23,6 +24,21 @@ function text(place) {
   return place === undefined || place === null ? null : details.texts[place];
 }
 
+// JSON on lines of its own. It is never parsed to a value, in which numbers would lose digits.
+function indented(json) {
+  let depth = 0;
+  const line = () => `\n${"  ".repeat(depth)}`;
+  const tokens = json?.match(/"(?:[^"\\]|\\.)*"|\{\s*\}|\[\s*\]|[{}[\],:]|[^\s{}[\],:"]+/g) ?? [];
+  const shown = tokens.map((token) => {
+    if (token === "{" || token === "[") depth += 1;
+    if (token === "}" || token === "]") depth -= 1;
+    if ("}]".includes(token)) return line() + token;
+    if ("{[,".includes(token)) return token + line();
+    return token === ":" ? ": " : token;
+  });
+  return json === null ? null : shown.join("");
+}
+
 // What differs between two texts: the middle that is left without their common start and end.
 
 function withDifference(value, other) {
@@ -37,17 +53,21 @@ function withDifference(value, other) {
   return [value.slice(0, start), middle ? make("mark", {}, middle) : null, value.slice(value.length - end)];
 }
 
+function scoreTile(score) {
+  return make("span", { class: `tile ${level(score * 100)}` }, make("b", {}, score ? Math.min(score, 0.99).toFixed(2) : "0"));
+}
+
 function fieldRow(place) {
   const [path, expected, actual, score, weight, note] = details.fields[place];
   const wrong = score < 1;
   const [wanted, got] = [text(expected), text(actual)];
   return make(
     "tr",
-    { class: wrong ? "wrong" : "right" },
-    make("th", { scope: "row" }, make("code", {}, text(path) || "(all)")),
+    { class: wrong ? "wrong" : wanted === got ? "right same" : "right" },
+    make("th", { scope: "row" }, pathName(text(path))),
     make("td", {}, make("code", {}, ...(wrong ? withDifference(wanted, got) : [wanted ?? "—"]))),
     make("td", {}, make("code", {}, ...(wrong ? withDifference(got, wanted) : [got ?? "—"]))),
-    make("td", { class: "number", title: `${percent(weight * 100)} % of the accuracy` }, make("span", { class: `tile ${level(score * 100)}` }, make("b", {}, score === 1 ? "1" : score.toFixed(2)))),
+    make("td", { class: "number", title: `${percent(weight * 100)} % of the accuracy` }, wrong ? scoreTile(score) : "1"),
     make("td", {}, (wrong ? "≠ " : "= ") + text(note)),
   );
 }
@@ -137,8 +157,8 @@ function detailParts(result) {
       textPart("Raw reply", text(found.reply)),
       textPart("Prompt", text(asked.prompt), "broad"),
       asked.files?.length ? textPart("Files", asked.files.join("\n"), "broad") : null,
-      textPart("Expected", text(asked.expected)),
-      textPart("Actual", text(found.actual)),
+      textPart("Expected", indented(text(asked.expected))),
+      textPart("Actual", indented(text(found.actual))),
     ),
   ].filter(Boolean);
 }
@@ -154,18 +174,24 @@ function followAddress() {
   }
   const fromChip = document.activeElement?.closest(".chips") !== null && panel.open;
   if (!panel.open) opener = document.activeElement;
+  shown = result;
   find("#detail-body").replaceChildren(...detailParts(result));
   if (!panel.open) panel.showModal();
   panel.scrollTop = 0;
   find(fromChip ? ".chip[aria-current]" : "#detail-title", panel).focus({ preventScroll: fromChip });
 }
 
+function cellOf(result) {
+  const [row, column] = INDEX.results[result];
+  const hash = hashOf(cellAt(row, column).results[0]);
+  return [...document.querySelectorAll("#matrix tbody a")].find((link) => link.hash === hash);
+}
+
 function afterClosing() {
-  const cell = [...document.querySelectorAll("#matrix tbody a")].find((link) => link.hash === location.hash);
   if (resultAt(location.hash) !== undefined) history.replaceState(null, "", location.href.split("#")[0]);
   // Whoever came by a link opened nothing here, and goes on at the cell of what was shown.
-  const target = opener?.isConnected && opener !== document.body ? opener : cell;
-  target?.focus();
+  if (opener?.isConnected && opener !== document.body) opener.focus();
+  else focusCell(cellOf(shown));
   opener = null;
 }
 

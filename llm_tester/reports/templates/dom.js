@@ -23,6 +23,12 @@ function draw(tag, attributes = {}, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
+// A path that may be broken after its dots.
+function pathName(path) {
+  const parts = path.split(/(?<=\.)/);
+  return make("code", {}, ...(path ? parts.flatMap((part) => [part, make("wbr")]) : ["(all)"]));
+}
+
 function embedded(id) {
   return JSON.parse(find(id).textContent);
 }

@@ -37,7 +37,7 @@ function fieldTable({ module, paths }) {
     make(
       "tr",
       {},
-      make("th", { scope: "row", title: path }, make("code", {}, path || "(all)")),
+      make("th", { scope: "row", title: path }, pathName(path)),
       fieldCell(allModels(cells), "all models"),
       ...used.map((column) => fieldCell(cells[column], INDEX.columns[column].title)),
     ),

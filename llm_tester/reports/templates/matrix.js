@@ -3,6 +3,8 @@
 const CELLS = buildCells();
 const view = { terms: [], module: "", status: "", sort: "case", descending: false, rows: [], columns: [], made: 0 };
 
+const ALPHABET = new Intl.Collator("en", { numeric: true });
+
 function buildCells() {
   const cells = new Map();
   INDEX.results.forEach(([row, column, , status, accuracy], result) => {
@@ -60,7 +62,7 @@ function scoresOf(rows, columns) {
 }
 
 function sortRows() {
-  const byName = (one, two) => caseTitle(one).localeCompare(caseTitle(two), "en", { numeric: true });
+  const byName = (one, two) => ALPHABET.compare(caseTitle(one), caseTitle(two));
   const direction = view.descending ? -1 : 1;
   if (view.sort === "case") {
     view.rows.sort((one, two) => direction * byName(one, two));
@@ -126,7 +128,7 @@ function statusWords(cell) {
 
 function spreadText(cell) {
   const spread = deviation(cell.scores);
-  return INDEX.repeats > 1 && spread !== null ? `±${spread.toFixed(1)} · ${cell.scores.length}×` : null;
+  return INDEX.repeats > 1 && spread !== null ? `±${percent(spread)} · ${cell.scores.length}×` : null;
 }
 
 function tileClass(cell) {
@@ -168,9 +170,8 @@ function matrixRow(row, place) {
 
 function makeRows(count) {
   const upTo = Math.min(view.rows.length, view.made + count);
-  const lines = view.rows.slice(view.made, upTo).map((row, place) => matrixRow(row, view.made + place));
-  find("#matrix tbody").append(...lines);
-  view.made = upTo;
+  const body = find("#matrix tbody");
+  for (; view.made < upTo; view.made += 1) body.append(matrixRow(view.rows[view.made], view.made));
   find("#more").hidden = upTo === view.rows.length;
 }
 
@@ -233,7 +234,8 @@ function startMatrix() {
   const modules = [...new Set(INDEX.rows.map(([module]) => module))];
   find("#module").append(...modules.map((module) => make("option", { value: module }, module)));
   find("#status").append(...INDEX.statuses.map((status) => make("option", { value: status }, status)));
-  for (const id of ["#text", "#module", "#status"]) find(id).addEventListener("input", filterMatrix);
+  find("#text").addEventListener("input", filterMatrix);
+  for (const id of ["#module", "#status"]) find(id).addEventListener("change", filterMatrix);
   find(".tools").addEventListener("submit", (event) => event.preventDefault());
   find("#matrix thead").addEventListener("click", (event) => {
     const key = event.target.closest("button")?.dataset.sort;

@@ -1,7 +1,7 @@
 // Accuracy against the cost of a case. What has no known cost has no place on the axis and is listed beside it.
 
 const RADIUS = 10;
-const MARGIN = { top: 16, right: 20, bottom: 46, left: 44 };
+const MARGIN = { top: 32, right: 30, bottom: 46, left: 44 };
 const LABEL_HEIGHT = 15;
 
 function roundStep(span, wanted) {
@@ -30,9 +30,10 @@ function linearScale(high, from, to, wanted) {
 function logScale(low, high, free, from, to) {
   const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
   // A logarithm never reaches 0: what is free stands at the left, before a gap.
-  const start = from + (free ? 56 : 0);
+  const start = from + (free ? 64 : 0);
   const place = (cost) => (cost ? start + ((to - start) * (Math.log10(cost) - first)) / (last - first) : from + 12);
-  const powers = Array.from({ length: last - first + 1 }, (_, step) => 10 ** (first + step));
+  const every = Math.ceil((64 * (last - first)) / (to - start));
+  const powers = Array.from({ length: last - first + 1 }, (_, step) => 10 ** (first + step)).filter((_, step) => step % every === 0);
   return { place, ticks: free ? [0, ...powers] : powers, log: true, gap: free ? start - 18 : null };
 }
 
@@ -73,7 +74,7 @@ function frontierPath(points, right) {
 
 function labelBoxes({ x, y }, width) {
   const boxes = [];
-  for (const gap of [4, 14, 28]) {
+  for (const gap of [4, 12]) {
     const out = RADIUS + gap;
     const slant = out * 0.72;
     boxes.push(
@@ -90,18 +91,42 @@ function labelBoxes({ x, y }, width) {
   return boxes.map(([left, top]) => ({ left, top, right: left + width, bottom: top + LABEL_HEIGHT }));
 }
 
+// The frontier's lines as boxes, for labels to keep off.
+function frontierBoxes(points, right) {
+  const best = points.filter((point) => point.best).sort((one, two) => one.x - two.x || two.y - one.y);
+  return best.flatMap(({ x, y }, place) => {
+    const next = best[place + 1] ?? { x: right, y };
+    return [
+      { left: x, right: next.x, top: y - 1, bottom: y + 1 },
+      { left: next.x - 1, right: next.x + 1, top: Math.min(y, next.y), bottom: Math.max(y, next.y) },
+    ];
+  });
+}
+
 function overlap(one, two) {
   return one.left < two.right && two.left < one.right && one.top < two.bottom && two.top < one.bottom;
 }
 
+function distance({ x, y }, box) {
+  return Math.hypot(Math.max(box.left - x, 0, x - box.right), Math.max(box.top - y, 0, y - box.bottom));
+}
+
+// A label that is nearer to another point would be read as that one's.
+function isNearest(point, box, points) {
+  return points.every((other) => other === point || distance(other, box) > distance(point, box));
+}
+
 function placeLabels(points, area, group) {
   const taken = points.map(({ x, y }) => ({ left: x - RADIUS, right: x + RADIUS, top: y - RADIUS, bottom: y + RADIUS }));
+  const lines = frontierBoxes(points, area.right);
   const inside = (box) => box.left >= area.left && box.right <= area.right && box.top >= area.top && box.bottom <= area.bottom;
   for (const point of [...points].sort((one, two) => two.best - one.best)) {
     const text = draw("text", { class: point.best ? "label best" : "label" }, point.label);
     group.append(text);
-    const boxes = labelBoxes(point, text.getComputedTextLength() + 4);
-    const box = boxes.find((candidate) => inside(candidate) && !taken.some((other) => overlap(candidate, other)));
+    const boxes = labelBoxes(point, text.getComputedTextLength() + 4).filter(
+      (candidate) => inside(candidate) && !taken.some((other) => overlap(candidate, other)) && isNearest(point, candidate, points),
+    );
+    const box = boxes.find((candidate) => !lines.some((line) => overlap(candidate, line))) ?? boxes[0];
     if (!box) {
       text.remove();
       continue;
@@ -159,14 +184,14 @@ function drawAxes(svg, across, up, area) {
   const scale = across.log ? "USD a case, logarithmic" : "USD a case";
   svg.append(
     draw("text", { class: "axis", x: area.right, y: area.bottom + 37, "text-anchor": "end" }, `${scale} →`),
-    draw("text", { class: "axis", x: area.left + 6, y: area.top + 12 }, "↑ accuracy"),
+    draw("text", { class: "axis", x: area.left - 30, y: 16 }, "↑ accuracy"),
   );
 }
 
 function drawScatter() {
   const svg = find("#scatter svg");
   const width = find("#scatter").clientWidth;
-  const height = Math.round(Math.max(300, Math.min(440, width * 0.66)));
+  const height = Math.round(Math.max(320, Math.min(500, width * 0.8)));
   const area = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top, bottom: height - MARGIN.bottom };
   const points = INDEX.columns
     .map((column, place) => ({ column, number: place + 1, cost: column.cost, accuracy: column.accuracy, label: pointLabel(column) }))

@@ -1,0 +1,604 @@
+"""The contract kit: the tests that every provider must pass, offline and without a key. It needs pytest.
+
+    from llm_tester.testing import ProviderContract
+
+    class TestAcme(ProviderContract):
+        provider = "acme"
+        reply = {"output": "Blue.", "tokens": {"in": 31, "out": 2}}
+
+That is a whole test module. `reply` is what the provider's API answers with, as its documentation shows it; the kit
+serves it on 127.0.0.1 and points the entry's `api_base` there. A recording does as well: with
+`cassette = "cassettes/contract.yaml"` and a key, `pytest --llm-record once` asks the real provider once, and from then
+on the recording answers.
+"""
+
+import concurrent.futures
+import contextlib
+import inspect
+import json
+import logging
+import pickle
+import re
+import secrets
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+
+from . import faults
+from .cassettes import storage, use_cassette
+from .cassettes.cassette import reply_of
+from .cassettes.seam import inject
+from .cassettes.secrets import Scrubber, default_scrubber, environment_secrets
+from .config import ModelConfig, ProviderConfig
+from .errors import (
+    AuthenticationError,
+    BadRequestError,
+    ConnectionError,
+    MissingKeyError,
+    PermissionDeniedError,
+    ProviderError,
+    RateLimitError,
+    ServerError,
+    TimeoutError,
+    UnknownModelError,
+    UnusableReplyError,
+)
+from .llms.base import BaseLLM, check_provider_class
+from .llms.llm_registry import discover_providers, get_llm_provider
+from .llms.provider_factory import create_provider
+from .utils.cost_manager import UsageData
+
+__all__ = ["ProviderContract"]
+
+# A variable of the kit's own, so that no real key of the author's is ever read, sent or printed.
+VARIABLE = "LLM_TESTER_CONTRACT_API_KEY"
+THREADS = 16
+ROUNDS = 5
+MARK = "contract 00"
+
+_COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
+_TOTALS = frozenset({"totaltokens", "totaltokencount"})
+_TOLD_BY_REPLAY = {"elapsed_seconds", "replayed", "recorded_at"}
+
+_A_DOLLAR: Mapping[str, float | None] = {
+    "cost_input": 1.0,
+    "cost_output": 1.0,
+    "cost_cached_input": None,
+    "cost_cache_write": None,
+    "cost_reasoning": None,
+    "cost_per_request": 0.0,
+}
+
+_Reply = tuple[int, Mapping[str, list[str]], bytes]
+
+
+class _Case(NamedTuple):
+    """A fault and what must come of it."""
+
+    name: str
+    fault: Callable[[], faults.Injection]
+    kind: type[ProviderError]
+    status: int | None = None
+
+
+_FAULTS = (
+    _Case("400", lambda: faults.status(400), BadRequestError, 400),
+    _Case("401", faults.unauthorized, AuthenticationError, 401),
+    _Case("403", faults.forbidden, PermissionDeniedError, 403),
+    _Case("404", faults.not_found, UnknownModelError, 404),
+    _Case("429", lambda: faults.rate_limit(retry_after=1), RateLimitError, 429),
+    _Case("500", faults.server_error, ServerError, 500),
+    _Case("529", faults.overloaded, ServerError, 529),
+    _Case("timeout", faults.timeout, TimeoutError),
+    _Case("reset", faults.connection_reset, ConnectionError),
+    _Case("cut", faults.cut_body, ConnectionError),
+    _Case("invalid JSON", faults.invalid_json, UnusableReplyError),
+    _Case("empty reply", faults.empty_reply, UnusableReplyError),
+)
+
+
+class ProviderContract:
+    """The tests of a provider; subclass it in a test module, name the provider, and run pytest.
+
+    Attributes:
+        provider: the provider's name: an entry of config.json, of external_providers.json, or an installed one.
+        model: the model to ask for; the default where None.
+        prompt: the prompt to ask with.
+        source: the source to ask with; keep the mark in it, by which the concurrency test tells its calls apart.
+        reply: what the provider's API answers with: something to send as JSON, or the text or bytes to send.
+        cassette: in place of it, a recording, as a path from the directory of the test module.
+        text: the text that the provider must make of that; None checks only that there is one.
+        usage: the counts that it must make of that, by the names of `UsageData`; None checks only that they add up.
+    """
+
+    provider: ClassVar[str] = ""
+    model: ClassVar[str | None] = None
+    prompt: ClassVar[str] = "Answer with one word: what colour is a clear sky at noon?"
+    source: ClassVar[str] = f"Nothing else is known ({MARK})."
+    reply: ClassVar[Any] = None
+    cassette: ClassVar[str | None] = None
+    text: ClassVar[str | None] = None
+    usage: ClassVar[Mapping[str, int] | None] = None
+
+    @contextlib.contextmanager
+    def standin(self) -> Iterator[str]:
+        """Serves what the provider's API would; override it where one reply to every request is not enough.
+
+        Yields:
+            The address that goes into the entry's `api_base`.
+        """
+        with _served(self._replies()) as url:
+            yield url
+
+    @pytest.fixture(autouse=True)
+    def _contract(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+        if not self.provider:
+            pytest.fail(f"{type(self).__name__}: say which provider it is: provider = '...'", pytrace=False)
+        self._folder, self._environment = tmp_path, monkeypatch
+        self._record_mode = str(request.config.getoption("--llm-record", default="none"))
+        self._taken: tuple[Path, BaseLLM] | None = None
+        self._key = f"contract-{secrets.token_hex(16)}"
+        monkeypatch.setenv(VARIABLE, self._key)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    # What the tests ask with.
+
+    def _installed(self) -> BaseLLM:
+        made = create_provider(self.provider)
+        if made is None:
+            pytest.fail(f"there is no provider {self.provider!r}; known are {discover_providers()}", pytrace=False)
+        return made
+
+    def _made(self, **changes: Any) -> BaseLLM:
+        """The provider with its key in the kit's variable, and with changes to its entry."""
+        made = self._installed()
+        if made.key_variables(self.model):
+            changes["env_key"] = VARIABLE
+        return type(made)(ProviderConfig.model_validate({**made.config.model_dump(), **changes}))
+
+    def _over_http(self, **changes: Any) -> BaseLLM:
+        made = self._made(**changes)
+        if not made.uses_http:
+            pytest.skip(f"{self.provider} says that it does not use HTTP")
+        return made
+
+    def _with_key(self, **changes: Any) -> BaseLLM:
+        made = self._made(**changes)
+        if not made.key_variables(self.model):
+            pytest.skip(f"{self.provider} says that it needs no key")
+        return made
+
+    def _model(self, provider: BaseLLM) -> ModelConfig:
+        return provider.resolve(self.model)
+
+    def _ask(self, provider: BaseLLM, source: str | None = None) -> tuple[str, UsageData]:
+        return provider.get_response(self.prompt, source or self.source, self.model)
+
+    def _own_cassette(self) -> Path:
+        return Path(inspect.getfile(type(self))).parent / str(self.cassette)
+
+    def _replies(self) -> list[_Reply]:
+        if self.reply is None and self.cassette is None:
+            pytest.fail(
+                f"{type(self).__name__}: say what the provider's API answers with: reply = {{...}} as in its "
+                "documentation, or cassette = 'cassettes/contract.yaml'",
+                pytrace=False,
+            )
+        if self.reply is None:
+            return [reply_of(interaction) for interaction in storage.load(self._own_cassette())[0]]
+        body = self.reply if isinstance(self.reply, str | bytes) else json.dumps(self.reply)
+        return [(200, {"content-type": ["application/json"]}, body.encode() if isinstance(body, str) else body)]
+
+    def _recording(self, *, record: bool = False) -> tuple[Path, BaseLLM]:
+        """A cassette of one call, and the provider whose call it is; the same ones throughout a test."""
+        if self._taken is None:
+            self._taken = self._take(record)
+        return self._taken
+
+    def _take(self, record: bool) -> tuple[Path, BaseLLM]:
+        if self.cassette is None:
+            path = self._folder / "contract.yaml"
+            return path, self._recorded(path)[0]
+        path = self._own_cassette()
+        if self._record_mode != "none" and (record or not path.is_file()):
+            with use_cassette(path, self._record_mode):
+                self._ask(self._installed())
+        if not path.is_file():
+            pytest.fail(f"{path}: is not there yet; set the key and run pytest --llm-record once", pytrace=False)
+        return path, self._made()
+
+    def _recorded(self, path: Path) -> tuple[BaseLLM, str, UsageData]:
+        """The provider on a stand-in, and its answer, recorded."""
+        guard = _Guard()
+        with self.standin() as url:
+            provider = self._made(api_base=url, max_attempts=1)
+            try:
+                with use_cassette(path, "rewrite", origin="stand-in: the contract kit"), inject(guard):
+                    text, usage = self._ask(provider)
+            finally:
+                if guard.strays:
+                    told = (
+                        f"{self.provider} calls {guard.strays[0]}, not the api_base of its entry (self.config.api_base)"
+                    )
+                    if self.cassette:
+                        pytest.skip(f"{told}; {self.cassette} holds what was recorded from there")
+                    pytest.fail(told, pytrace=False)
+        return provider, text, usage
+
+    def _answered(self, *, record: bool = False) -> tuple[BaseLLM, str, UsageData]:
+        """The provider, and its answer: replayed, where it uses HTTP."""
+        provider = self._made()
+        if not provider.uses_http:
+            return provider, *self._ask(provider)
+        path, provider = self._recording(record=record)
+        with self._replaying(path):
+            return provider, *self._ask(provider)
+
+    def _replaying(self, path: Path) -> contextlib.AbstractContextManager[Any]:
+        return use_cassette(path, again="pytest --llm-record rewrite, with the provider's key set")
+
+    def _error_of(self, provider: BaseLLM, what: str) -> ProviderError:
+        try:
+            found = self._ask(provider)
+        except ProviderError as error:
+            return error
+        pytest.fail(f"{what} did not end in an error but in {found!r}; let errors pass through", pytrace=False)
+
+    def _check_key_is_out(self, text: str, where: str) -> None:
+        found = Scrubber([self._key]).find(text)
+        _must(not found, f"the API key stands in {where}; it must not")
+
+    # The interface and the config.
+
+    def test_the_class_is_a_provider(self) -> None:
+        made = self._installed()
+        check_provider_class(type(made))
+        parameters = list(inspect.signature(made.get_response).parameters.values())
+        names = [parameter.name for parameter in parameters]
+        _must(
+            names[:3] == ["prompt", "source", "model_name"] and parameters[2].default is None,
+            f"get_response takes {names}, expected (prompt, source, model_name=None, ...); leave it to BaseLLM",
+        )
+        _must({"model_class", "files"} <= {*names}, "get_response lacks model_class and files; leave it to BaseLLM")
+
+    def test_the_registry_has_one_instance(self) -> None:
+        _must(self.provider in discover_providers(), f"discover_providers() does not name {self.provider}")
+        one, other = get_llm_provider(self.provider), get_llm_provider(self.provider)
+        _must(one is not None and one is other, "get_llm_provider gave two instances of one name")
+
+    def test_the_config_reaches_the_instance(self) -> None:
+        made = self._made(system_prompt="From the config.", timeout=7.5)
+        _must(made.config.name == self.provider, f"its config is named {made.config.name!r}")
+        _must(made.config.timeout == 7.5, "the config that __init__ got is not in self.config; call super().__init__")
+
+    def test_the_default_model_is_known(self) -> None:
+        made = self._made()
+        default = made.get_default_model()
+        _must(bool(default) == bool(made.config.models), f"its default model is {default!r}; list one in the config")
+        found = made.get_model_config(self.model)
+        _must(isinstance(found, ModelConfig), f"get_model_config({self.model!r}) gave {found!r}")
+
+    def test_an_unknown_model_is_told_with_near_ones(self, caplog: pytest.LogCaptureFixture) -> None:
+        made = self._made()
+        if not made.config.models:
+            pytest.skip(f"{self.provider} lists no models, so that any name goes")
+        known = self._model(made).name
+        wrong = f"{known}x"
+        _must(made.get_model_config(wrong) is None, f"get_model_config({wrong!r}) is not None")
+        _must(known in caplog.text, f"the log line of the unknown model {wrong!r} does not name {known!r}")
+        with faults.server_error() as fault, pytest.raises(UnknownModelError) as caught:
+            made.get_response(self.prompt, self.source, wrong)
+        _must(not fault.count, f"the unknown model {wrong!r} was sent to the provider")
+        _must(known in str(caught.value), f"the error of the unknown model {wrong!r} does not name {known!r}")
+
+    # The key.
+
+    def test_a_missing_key_is_told(self) -> None:
+        # Where nobody listens, for a class that does not look for its key before it sends.
+        made = self._with_key(api_base="http://127.0.0.1:9", max_attempts=1)
+        self._environment.delenv(VARIABLE)
+        _must(made.get_api_key() is None, "get_api_key() gives a key where its variable is not set")
+        error = self._error_of(made, "a missing key")
+        _must(isinstance(error, MissingKeyError), f"a missing key raised {error!r}, expected MissingKeyError")
+        _must(VARIABLE in str(error), f"the error of a missing key does not name its variable: {error}")
+        _must(error.provider == self.provider, f"the error of a missing key has provider={error.provider!r}")
+
+    def test_the_key_is_read_from_its_variable(self) -> None:
+        _must(self._with_key().get_api_key() == self._key, "get_api_key() does not read the entry's env_key")
+        variable = self._installed().key_variables()[0]
+        self._environment.setenv(variable, self._key)
+        _must(self._installed().get_api_key() == self._key, f"get_api_key() does not give the value of {variable}")
+        self._environment.delenv(VARIABLE)
+        _must(
+            self._key in environment_secrets(),
+            f"{variable} would not be taken for a secret, and its value be recorded; name it ..._API_KEY",
+        )
+
+    def test_the_key_is_not_in_the_instance(self) -> None:
+        self._with_key()
+        provider, *_ = self._answered()
+        self._check_key_is_out(f"{provider!r}{provider}", "repr() or str() of the provider")
+        with contextlib.suppress(TypeError, AttributeError, pickle.PicklingError):
+            # A client's locks cannot be pickled, and then nothing leaks that way.
+            self._check_key_is_out(pickle.dumps(provider).decode("latin-1"), "the provider's pickle")
+
+    def test_the_key_is_in_no_output(
+        self, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+    ) -> None:
+        self._with_key()
+        self._over_http()
+        # Libraries may say at their own debug level what went over the wire; the provider's package may not.
+        caplog.set_level(logging.INFO)
+        caplog.set_level(logging.DEBUG, logger=type(self._installed()).__module__.partition(".")[0])
+        self._answered()
+        provider = self._made(max_attempts=1)
+        said = f"Incorrect API key provided: {self._key}"
+        for case in (*_FAULTS, _Case("a 401 with the key", lambda: faults.status(401, message=said), ProviderError)):
+            with case.fault():
+                error = self._error_of(provider, case.name)
+            told = "".join(traceback.format_exception(error))
+            self._check_key_is_out(f"{error!r} {vars(error)} {told}", f"the error or the traceback of {case.name}")
+            self._check_key_is_out(pickle.dumps(error).decode("latin-1"), f"the pickled error of {case.name}")
+        self._check_key_is_out(caplog.text, "the log")
+        self._check_key_is_out("".join(capfd.readouterr()), "what is printed")
+        self._check_key_is_out("".join(str(warning.message) for warning in recwarn), "a warning")
+
+    # A reply.
+
+    def test_a_reply_has_text_usage_and_an_honest_cost(self) -> None:
+        provider, text, usage = self._answered(record=True)
+        _must(type(text) is str and text.strip(), f"the reply's text is {text!r}")
+        _must(self.text in (None, text), f"the reply's text is {text!r}, expected {self.text!r}")
+        _must(isinstance(usage, UsageData), f"the usage is {usage!r}, expected UsageData")
+        said = (usage.provider, usage.model)
+        _must(said == (self.provider, self._model(provider).name), f"the usage is of {said}")
+        _must(usage.replayed == provider.uses_http, "the usage does not say that it comes from a cassette")
+        self._check_counts(usage)
+        self._check_cost(usage)
+
+    def _check_counts(self, usage: UsageData) -> None:
+        counts = {name: getattr(usage, name) for name in _COUNTS}
+        _must(all(type(count) is int and count >= 0 for count in counts.values()), f"not all are counts: {counts}")
+        expected = dict(self.usage or {})
+        wrong = {name: counts.get(name) for name in expected if counts.get(name) != expected[name]}
+        _must(not wrong, f"the usage says {wrong}, expected {expected}")
+        _must(
+            "prompt_tokens" in expected or (usage.prompt_tokens and usage.completion_tokens),
+            f"the usage counts nothing: {counts}; where the API does not, say so: usage = {{'prompt_tokens': 0}}",
+        )
+        total = usage.prompt_tokens + usage.completion_tokens
+        _must(usage.total_tokens == total, f"total_tokens is {usage.total_tokens}, its parts make {total}")
+        parts = usage.cached_tokens + usage.cache_write_tokens
+        _must(parts <= usage.prompt_tokens, f"the cache's tokens are not within prompt_tokens: {counts}")
+        _must(usage.reasoning_tokens <= usage.completion_tokens, f"reasoning is not within completion_tokens: {counts}")
+        named = {count for count in self._totals_of_reply() if count != total}
+        _must(not named or self.usage, f"the reply says {named} tokens in total, the usage {counts}")
+
+    def _totals_of_reply(self) -> Iterator[int]:
+        if not self._made().uses_http:
+            return
+        path, _ = self._recording()
+        for interaction in storage.load(path)[0]:
+            for name, value in _leaves(interaction.response["body"]):
+                if re.sub("[^a-z]", "", name.lower()) in _TOTALS and type(value) is int:
+                    yield value
+
+    def _check_cost(self, usage: UsageData) -> None:
+        if usage.total_cost == 0:
+            rates = usage.price.model_dump(include={"input", "output", "per_request"}) if usage.price else {}
+            _must(
+                rates and not any(rates.values()),
+                f"the cost is 0 at a price of {rates or 'nothing known'}; what is unknown is None, never 0",
+            )
+        if usage.price is not None:
+            found = usage.priced(usage.price).total_cost
+            _must(found == usage.total_cost, f"the cost is {usage.total_cost}, its tokens at its price make {found}")
+
+    def test_a_price_in_the_config_counts(self) -> None:
+        provider, *_ = self._answered()
+        model = self._model(provider).model_copy(update=_A_DOLLAR)
+        dear = type(provider)(provider.config.model_copy(update={"models": (model,)}))
+        with self._replaying(self._recording()[0]) if provider.uses_http else contextlib.nullcontext():
+            _, usage = self._ask(dear)
+        if usage.price is None:
+            _must(usage.total_cost != 0, "the cost is 0 where the config has a price")
+        else:
+            expected = usage.total_tokens / 1e6 if usage.total_tokens else None
+            _must(
+                usage.total_cost == pytest.approx(expected),
+                f"{usage.total_tokens} tokens at USD 1 a million cost {usage.total_cost}",
+            )
+
+    # What goes wrong.
+
+    @pytest.mark.parametrize("case", _FAULTS, ids=lambda case: case.name)
+    def test_a_failure_is_one_of_our_errors(self, case: _Case) -> None:
+        provider = self._over_http(max_attempts=2)
+        with case.fault() as fault:
+            error = self._error_of(provider, case.name)
+        attempts = 2 if case.kind.retryable else 1
+        _must(type(error) is case.kind, f"{case.name} raised {error!r}, expected {case.kind.__name__}")
+        _must(error.status_code == case.status, f"{case.name} has status_code={error.status_code}")
+        place = (error.provider, error.model)
+        _must(place == (self.provider, self._model(provider).name), f"the error of {case.name} says it is of {place}")
+        _must(error.__cause__, f"the error of {case.name} has no __cause__; raise it from the original")
+        _must(
+            fault.count == attempts,
+            f"{case.name} was met {fault.count} times at max_attempts=2, expected {attempts}; "
+            "turn the retries of your client off, get_response makes them",
+        )
+        _must(case.status != 429 or error.retry_after == 1.0, f"the 429 has retry_after={error.retry_after}")
+
+    def test_a_failure_that_passes_is_tried_again(self) -> None:
+        self._over_http()
+        path, provider = self._recording()
+        entry = provider.config.model_copy(update={"max_attempts": 3})
+        with self._replaying(path), faults.server_error(times=2) as fault:
+            text, usage = self._ask(type(provider)(entry))
+        _must(text.strip() and (fault.count, usage.attempts) == (2, 3), f"took {usage.attempts} attempts, expected 3")
+
+    # Recording, and many at once.
+
+    def test_what_is_recorded_is_replayed(self) -> None:
+        self._over_http()
+        path = self._folder / "recorded.yaml"
+        provider, text, usage = self._recorded(path)
+        self._check_key_is_out(path.read_text(encoding="utf-8"), "the cassette")
+        self._environment.delenv(VARIABLE)
+        with use_cassette(path, fail_on_unused=True):
+            again, replayed = self._ask(provider)
+        _must(again == text, f"{text!r} was recorded, {again!r} replayed")
+        one, other = (item.model_dump(exclude=_TOLD_BY_REPLAY) for item in (usage, replayed))
+        differing = {name: (one[name], other[name]) for name in one if one[name] != other[name]}
+        _must(not differing, f"recorded and replayed usage differ: {differing}")
+        _must(replayed.replayed and not usage.replayed, "the usage does not say which of the two is the replay")
+
+    def test_threads_get_their_own_answers(self) -> None:
+        if self._made().uses_http:
+            path, provider = self._recording()
+            text = self._answered()[1]
+            copies = [_copy(path, self._folder / f"{number}.yaml", number, text) for number in range(THREADS)]
+        else:
+            provider, copies = self._made(), []
+
+        def ask(whom: BaseLLM, number: int) -> tuple[str, int, int]:
+            with self._replaying(copies[number]) if copies else contextlib.nullcontext():
+                reply, usage = self._ask(whom, _numbered(self.source, number))
+            return reply, usage.prompt_tokens, usage.completion_tokens
+
+        alone = [ask(type(provider)(provider.config), number) for number in range(THREADS)]
+        ready = threading.Barrier(THREADS)
+
+        def ask_again(number: int) -> None:
+            ready.wait()
+            for _ in range(ROUNDS):
+                found = ask(provider, number)
+                _must(
+                    found == alone[number], f"among {THREADS} threads, call {number} got {found}, not {alone[number]}"
+                )
+
+        with _switching_often(), concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+            for future in [pool.submit(ask_again, number) for number in range(THREADS)]:
+                future.result()
+
+
+def _must(kept: object, message: str) -> None:
+    __tracebackhide__ = True
+    if not kept:
+        pytest.fail(message, pytrace=False)
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """What stands in a JSON value, each with the key that it stands under."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(item, str(key))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item, name)
+    else:
+        yield name, value
+
+
+def _changed(value: Any, change: Callable[[str], str | None]) -> Any:
+    """A JSON value with its texts changed, but for those of which `change` makes None."""
+    if isinstance(value, dict):
+        return {key: _changed(item, change) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_changed(item, change) for item in value]
+    return value if not isinstance(value, str) or (changed := change(value)) is None else changed
+
+
+def _numbered(source: str, number: int) -> str:
+    return source.replace(MARK, f"contract {number:02d}")
+
+
+def _copy(path: Path, to: Path, number: int, text: str) -> Path:
+    """A cassette whose request and reply carry a number of their own."""
+    interactions, metadata = storage.load(path)
+    for interaction in interactions:
+        request, response = interaction.request, interaction.response
+        request["body"] = _changed(request["body"], lambda word: _numbered(word, number))
+        said = _said({word for _, word in _leaves(response["body"]) if isinstance(word, str) and word}, text)
+        response["body"] = _changed(response["body"], {said: f"{said} {number:02d}"}.get)
+    storage.save(to, interactions, metadata, default_scrubber())
+    return to
+
+
+def _said(words: set[str], text: str) -> str | None:
+    """The one of a reply's words that the text was made of."""
+    around, within = [word for word in words if text in word], [word for word in words if word in text]
+    return min(around, key=len, default=None) or max(within, key=len, default=None)
+
+
+@contextlib.contextmanager
+def _switching_often() -> Iterator[None]:
+    """Lets threads change a thousand times as often as they do, so that what they share wrongly shows."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(5e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
+
+
+class _Guard:
+    """Lets requests to this machine go on, and refuses every other."""
+
+    endless = False
+
+    def __init__(self) -> None:
+        self.strays: list[str] = []
+
+    def meet(self, client: str, request: Any) -> dict[str, Any] | None:
+        if urlsplit(request.uri).hostname == "127.0.0.1":
+            return None
+        self.strays.append(default_scrubber().url(request.uri))
+        return {"status": 421, "headers": {}, "body": b""}
+
+
+class _Server(ThreadingHTTPServer):
+    def __init__(self, replies: list[_Reply]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.replies = iter(replies)
+        self.last = replies[-1]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def _answer(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        status, headers, body = next(self.server.replies, self.server.last)
+        self.send_response(status)
+        for name, values in headers.items():
+            for value in values:
+                self.send_header(name, value)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = _answer  # noqa: N815
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Leaves the test's output as it is."""
+
+
+@contextlib.contextmanager
+def _served(replies: list[_Reply]) -> Iterator[str]:
+    with _Server(replies) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,385 @@
+"""The HTML report in a real browser: what people do with it, and what hostile replies cannot do."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("selenium", reason="the package selenium is not installed")
+
+import chromium
+from report_sample import MODELS, sample_run
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select, WebDriverWait
+from test_html_report import HOSTILE, hostile_run, one, priced, run_of
+
+from llm_tester.reports.html import render
+from llm_tester.results import RunResult
+
+pytestmark = pytest.mark.skipif(chromium.missing() is not None, reason=chromium.missing() or "")
+
+CONTRAST = """
+  const light = (part) => (part /= 255, part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const luminance = (colour) => {
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    const [red, green, blue] = canvas.getImageData(0, 0, 1, 1).data;
+    return 0.2126 * light(red) + 0.7152 * light(green) + 0.0722 * light(blue);
+  };
+  const behind = (element) => {
+    for (; element; element = element.parentElement) {
+      const colour = getComputedStyle(element).backgroundColor;
+      if (!/, 0\\)$|transparent/.test(colour)) return colour;
+    }
+  };
+  const low = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (!own || !element.checkVisibility() || element.closest("svg, script, noscript, option")) continue;
+    const [one, two] = [luminance(getComputedStyle(element).color), luminance(behind(element))];
+    const ratio = (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
+    if (ratio < 4.5) low.push([element.tagName, element.className, ratio, element.textContent.slice(0, 40)]);
+  }
+  return low;
+"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    driver = chromium.open_chromium(tmp_path_factory.mktemp("profile"))
+    yield driver
+    driver.quit()
+
+
+class Page:
+    """A report that is open in the browser."""
+
+    def __init__(self, driver: webdriver.Chrome, address: str) -> None:
+        self.driver = driver
+        self.address = address
+        self.load()
+
+    def load(self, fragment: str = "") -> None:
+        self.driver.get("about:blank")  # another fragment alone would not load the page again
+        self.driver.get(self.address + fragment)
+
+    def js(self, script: str, *values: Any) -> Any:
+        return self.driver.execute_script(f"return {script}", *values)
+
+    def texts(self, selector: str) -> list[str]:
+        return self.js("[...document.querySelectorAll(arguments[0])].map((found) => found.innerText.trim())", selector)
+
+    def find(self, selector: str) -> Any:
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def cases(self) -> list[str]:
+        return self.texts("#matrix tbody th .model")
+
+    def column(self, place: int) -> list[float]:
+        """The accuracies in a column of the matrix, those without one as infinity."""
+        cells = self.texts(f"#matrix tbody td:nth-of-type({place}) .tile")
+        return [float(text.split()[0]) if text[:1].isdigit() else float("inf") for text in cells]
+
+    def press(self, *keys: str) -> None:
+        self.driver.switch_to.active_element.send_keys(*keys)
+
+    def place(self) -> list[int]:
+        """Row and column of the cell that has the focus; before the models are the case and the mean."""
+        cell = "document.activeElement.closest('td')"
+        return self.js(f"[{cell}.parentNode.sectionRowIndex, {cell}.cellIndex]")
+
+    def prefer(self, theme: str) -> None:
+        """Sets what the system prefers, "" for whatever it does."""
+        features = [{"name": "prefers-color-scheme", "value": theme}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        self.load()
+
+    def opened(self) -> str | None:
+        """The title of what is open."""
+        title = "document.querySelector('#detail-title').textContent"
+        return self.js(f"document.querySelector('dialog').open ? {title} : null")
+
+    def wait_for(self, script: str) -> None:
+        WebDriverWait(self.driver, 5, poll_frequency=0.02).until(lambda _: self.js(script))
+
+    def console(self) -> list[str]:
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+
+@pytest.fixture
+def show(browser: webdriver.Chrome, tmp_path: Path) -> Iterator[Any]:
+    """Opens a run's report; at the end the console has to be empty."""
+    pages: list[Page] = []
+
+    def opened(run: RunResult, **options: Any) -> Page:
+        path = tmp_path / "report.html"
+        path.write_text(render(run, **options), encoding="utf-8")
+        pages.append(Page(browser, path.as_uri()))
+        return pages[-1]
+
+    yield opened
+    assert [page.console() for page in pages] == [[]] * len(pages)
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    for page in pages:
+        page.prefer("")
+    browser.execute_script("localStorage.clear()")
+
+
+def as_phone(page: Page) -> None:
+    metrics = {"width": 375, "height": 812, "deviceScaleFactor": 2, "mobile": True}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    page.load()
+
+
+def test_every_case_and_model_is_there(show: Any) -> None:
+    run = sample_run(9)
+    page = show(run)
+    assert sorted(page.cases()) == sorted({case.name for case in run.cases})
+    assert len(page.texts("#matrix tbody a")) == 90
+    assert page.find("#found").text == "9 of 9 cases, 10 of 10 models"
+    shown = [float(text) for text in page.texts("#matrix .means td")[1:]]
+    assert shown == sorted(shown, reverse=True)
+
+
+def test_sorting(show: Any) -> None:
+    page = show(sample_run(12))
+    names = page.texts("#matrix tbody th")
+    assert names == sorted(names)
+    page.find("#matrix [data-sort='case']").click()
+    assert page.texts("#matrix tbody th") == names[::-1]
+    page.find("#matrix [data-sort='3']").click()
+    falling = page.column(5)
+    page.find("#matrix [data-sort='3']").send_keys(Keys.ENTER)
+    rising = page.column(5)
+    known = [value for value in rising if value != float("inf")]
+    assert rising[: len(known)] == sorted(known)
+    assert falling[: len(known)] == sorted(known, reverse=True)
+    assert page.js("document.activeElement.dataset.sort") == "3"
+    assert page.texts("#matrix th[aria-sort='ascending'] .model") == [page.texts("#matrix thead .model")[3]]
+    page.find("#matrix [data-sort='mean']").click()
+    assert page.column(1) == sorted(page.column(1))
+
+
+def test_filtering(show: Any) -> None:
+    run = sample_run(18)
+    page = show(run)
+    page.find("#text").send_keys("anthropic invoices")
+    assert page.texts("#matrix thead .model") == ["claude-sonnet-4-5", "claude-haiku-4-5"]
+    assert set(page.texts("#matrix tbody th .provider")) == {"invoices"}
+    assert page.find("#found").text == "6 of 18 cases, 2 of 10 models"
+    page.find("#text").send_keys(Keys.CONTROL, "a", Keys.BACKSPACE)
+    Select(page.find("#module")).select_by_value("products")
+    assert set(page.texts("#matrix tbody th .provider")) == {"products"}
+    Select(page.find("#module")).select_by_value("")
+    Select(page.find("#status")).select_by_value("failed")
+    failed = [result for result in run.results if result.status == "failed"]
+    assert len(page.texts("#matrix tbody .tile.failed")) == len(failed) > 0
+    assert set(page.cases()) == {result.name for result in failed}
+    page.find("#text").send_keys("nothing is called so")
+    assert page.find("#found").text == "0 of 18 cases, 0 of 10 models"
+
+
+def test_opening_by_mouse(show: Any) -> None:
+    run = sample_run(6)
+    page = show(run)
+    wrong = next(result for result in run.results if result.status == "ok" and 0 < (result.accuracy or 0) < 100)
+    label = f"{wrong.title}, {wrong.column},"
+    page.find(f"#matrix a[aria-label^='{label}']").click()
+    page.wait_for("document.querySelector('dialog').open")
+    assert page.opened() == wrong.title
+    assert page.texts("#detail-body > header p") == [wrong.column]
+    assert len(page.texts(".compared tbody tr")) == len(wrong.fields)
+    assert len(page.texts(".compared tr.wrong")) == sum(field.score < 1 for field in wrong.fields)
+    case = next(case for case in run.cases if case.name == wrong.name)
+    parts = {title: page.find(f"pre[aria-label='{title}']").text for title in ("Source", "Raw reply", "Prompt")}
+    assert parts["Prompt"] == case.prompt
+    # Indented by the page, which must not change a digit.
+    for title, value in (("Expected", case.expected), ("Actual", wrong.actual)):
+        shown = page.js("document.querySelector(arguments[0]).textContent", f"pre[aria-label='{title}']")
+        assert shown == json.dumps(value, ensure_ascii=False, indent=2)
+    assert parts["Raw reply"] == wrong.reply
+    assert parts["Source"].split() == case.source.split()
+    facts = page.texts(".facts dt")
+    for name in ("origin", "input tokens", "cost", "price", "seconds", "attempts", "finish reason", "cassette"):
+        assert name in facts
+    page.find(".check input").click()
+    assert not any(page.js("[...document.querySelectorAll('.compared .right')].map((row) => row.checkVisibility())"))
+    page.find("#detail header button").click()
+    page.wait_for("!document.querySelector('dialog').open")
+    page.wait_for("location.hash === ''")
+
+
+def test_opening_by_keyboard(show: Any) -> None:
+    page = show(sample_run(6))
+    page.js("document.querySelector('#status').focus()")
+    page.press(Keys.TAB)
+    for _ in range(40):
+        if page.js("document.activeElement.matches('#matrix tbody a')"):
+            break
+        page.press(Keys.TAB)
+    page.press(Keys.ARROW_RIGHT)
+    page.press(Keys.ARROW_DOWN)
+    assert page.place() == [1, 3]
+    title = page.cases()[1]
+    page.press(Keys.ENTER)
+    page.wait_for("document.querySelector('dialog').open")
+    assert (page.opened() or "").endswith(title)
+    assert page.js("document.querySelector('dialog').contains(document.activeElement)")
+    page.press(Keys.ESCAPE)
+    page.wait_for("!document.querySelector('dialog').open")
+    page.wait_for("document.activeElement.matches('#matrix tbody a')")
+    assert page.place() == [1, 3]
+    page.press(Keys.END)
+    assert page.place() == [1, 11]
+    page.press(Keys.HOME)
+    assert page.place() == [1, 2]
+
+
+def test_a_link_leads_to_a_result(show: Any) -> None:
+    run = sample_run(6, repeats=2)
+    page = show(run)
+    page.js("document.querySelectorAll('#matrix tbody a')[7].click()")
+    page.wait_for("document.querySelector('dialog').open")
+    page.find(".chips a:nth-child(2)").click()
+    page.wait_for("location.hash.includes('repeat=2')")
+    fragment, title = page.js("location.hash"), page.opened()
+    page.load(fragment)
+    assert page.opened() == title
+    assert page.texts("#detail-body > header p")[0].endswith(", repeat 2")
+    page.press(Keys.ESCAPE)
+    page.wait_for("!document.querySelector('dialog').open")
+    page.wait_for("document.activeElement.matches('#matrix tbody a')")
+    page.load("#module=m&case=gone&provider=p&model=x")
+    assert page.opened() is None
+
+
+def test_going_back_closes(show: Any) -> None:
+    page = show(sample_run(3))
+    page.find("#matrix tbody a").click()
+    page.wait_for("document.querySelector('dialog').open")
+    page.driver.back()
+    page.wait_for("!document.querySelector('dialog').open")
+
+
+def test_light_and_dark(show: Any) -> None:
+    page = show(sample_run(3))
+    back = "getComputedStyle(document.body).backgroundColor"
+    page.prefer("dark")
+    dark = page.js(back)
+    assert page.find("#theme").get_attribute("aria-pressed") == "true"
+    page.find("#theme").click()
+    light = page.js(back)
+    assert light != dark
+    page.load()
+    assert page.js(back) == light
+    page.find("#theme").click()
+    assert page.js(back) == dark
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_texts_have_contrast(show: Any, theme: str) -> None:
+    page = show(sample_run(30), notes=["a note"])
+    page.prefer(theme)
+    assert page.driver.execute_script(CONTRAST) == []
+    page.js("document.querySelector('#matrix tbody a.s3').click()")
+    page.wait_for("document.querySelector('dialog').open")
+    assert page.driver.execute_script(CONTRAST) == []
+
+
+def test_hostile_replies_do_nothing(show: Any) -> None:
+    page = show(hostile_run(), notes=HOSTILE)
+    assert len(page.texts("#matrix tbody a")) == len(HOSTILE)
+    for place in range(len(HOSTILE)):
+        page.js("document.querySelectorAll('#matrix tbody a')[arguments[0]].click()", place)
+        page.wait_for("document.querySelector('dialog').open")
+        reply = page.js("document.querySelector(\"pre[aria-label='Raw reply']\").textContent")
+        assert reply in HOSTILE
+        page.press(Keys.ESCAPE)
+        page.wait_for("!document.querySelector('dialog').open && location.hash === ''")
+    page.js("document.querySelectorAll('#fields details').forEach((block) => { block.open = true; })")
+    assert page.js("window.hacked") is None
+    assert page.js("document.querySelectorAll('img, iframe, object, embed').length") == 0
+    assert page.js("document.querySelectorAll('script').length") == 3
+
+
+def test_nothing_is_asked_of_any_network(show: Any) -> None:
+    page = show(sample_run(6))
+    page.js("document.querySelector('#matrix tbody a').click()")
+    page.wait_for("document.querySelector('dialog').open")
+    assert page.js("performance.getEntriesByType('resource').length") == 0
+
+
+def test_a_phone_scrolls_only_in_the_tables(show: Any) -> None:
+    page = show(sample_run(6, repeats=2), notes=["a_note_with_a_very_long_word_" * 6])
+    as_phone(page)
+    width = "[document.documentElement.scrollWidth, document.body.scrollWidth, innerWidth]"
+    assert page.js(width) == [375, 375, 375]
+    assert page.js("document.querySelector('#matrix').scrollWidth > 375")
+    page.js("document.querySelector('#matrix').scrollLeft = 300")
+    assert page.js("document.querySelector('#matrix tbody th').getBoundingClientRect().left") < 30
+    page.js("document.querySelector('#matrix tbody a').click()")
+    page.wait_for("document.querySelector('dialog').open")
+    assert page.js(width) == [375, 375, 375]
+    assert page.js("document.querySelector('dialog').scrollWidth") == 375
+
+
+def test_the_plot(show: Any) -> None:
+    results = [
+        one(model="free", usage=priced(0.0), accuracy=50.0),
+        one(model="cheap", usage=priced(0.001), accuracy=80.0),
+        one(model="beaten", usage=priced(0.01), accuracy=70.0),
+        one(model="dear", usage=priced(0.5), accuracy=95.0),
+        one(model="unpriced", usage=priced(None), accuracy=99.0),
+    ]
+    page = show(run_of(*results))
+    page.wait_for("document.querySelector('.point')")
+    labels = page.js(
+        "[...document.querySelectorAll('.point')].map((point) => [point.ariaLabel, point.classList.length])"
+    )
+    assert {label.split(",")[0].split(":")[-1]: classes == 2 for label, classes in labels} == {
+        "beaten": False,
+        "free": True,
+        "cheap": True,
+        "dear": True,
+    }
+    assert "free" in page.js("[...document.querySelectorAll('#scatter .tick')].map((tick) => tick.textContent)")
+    assert "logarithmic" in page.js("document.querySelector('#scatter').textContent")
+    assert "p:unpriced: accuracy 99, cost unknown" in page.find("#unpriced").text
+    page.js("document.querySelector('.point').focus()")
+    assert "p:beaten" in page.find("#tip").text
+
+
+def test_repeats_show_mean_spread_and_number(show: Any) -> None:
+    results = [one(accuracy=70.0 + 10 * place, usage=priced(None), repeat=place) for place in (1, 2, 3)]
+    page = show(run_of(*results, one(status="failed", repeat=4), repeats=4))
+    assert page.texts("#matrix tbody a") == ["90\n±10 · 3×\n1 failed"]
+
+
+def test_rows_are_made_as_they_are_scrolled_to(show: Any) -> None:
+    page = show(sample_run(600, MODELS[:3]))
+    made = len(page.cases())
+    assert made < 600
+    for _ in range(20):
+        page.js("document.querySelector('#matrix').scrollBy(0, 1e6)")
+    page.wait_for("document.querySelectorAll('#matrix tbody tr').length === 600")
+
+
+def test_a_run_without_results_opens(show: Any) -> None:
+    assert show(run_of()).find("#found").text == "0 of 0 cases, 0 of 0 models"
+
+
+def test_without_scripts_the_tables_are_there(show: Any) -> None:
+    page = show(sample_run(3))
+    page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        page.load()
+        shown = page.find("body").text
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert "Without JavaScript this table" in shown
+    assert "Search" not in shown
