@@ -27,7 +27,7 @@ from .results import CaseResult, RunResult, write_own
 __all__ = ["main"]
 
 COMPLETE, INCOMPLETE, MISUSE, INTERRUPTED = 0, 1, 2, 130
-PIPE_WIDTH = 120
+PIPE_WIDTH = 130
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 console = Console()
@@ -219,7 +219,7 @@ def _key(info: dict[str, Any]) -> str:
         return "not needed"
     if info["key_set"]:
         return f"{info['key_variable']} is set"
-    return f"{info['key_variable']} is not set" + ("" if info["missing_key"] else ", and not needed")
+    return f"{info['key_variable']} is not set" if info["missing_key"] else "not needed"
 
 
 @main.command()

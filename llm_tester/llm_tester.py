@@ -435,7 +435,7 @@ class LLMTester:
         from .reports import html, markdown
 
         if form == "json":
-            return results.model_dump_json(indent=1)
+            return results.to_json()
         return html.render(results) if form == "html" else markdown.render(results)
 
     def save_cost_report(self, path: str | Path) -> CostReport:

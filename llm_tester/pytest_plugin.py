@@ -15,6 +15,7 @@ import os
 import shlex
 import socket
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -172,7 +173,7 @@ def _failure(message: object) -> BaseException:
 
 def _again(item: pytest.Item, mode: str) -> str:
     path = os.path.relpath(item.path, item.config.invocation_params.dir)
-    name = str(item.nodeid).partition("::")[2]
+    name = item.nodeid.partition("::")[2]
     return f"pytest {shlex.quote(f'{path}::{name}')} --llm-record {mode}"
 
 
@@ -183,7 +184,7 @@ def _place(item: pytest.Item) -> tuple[Path, Path]:
     root, parts = item.path.parent / "cassettes", [item.path.stem]
     if central := item.config.getini("llm_cassette_dir"):
         root = item.config.rootpath / central
-        parts = list(Path(str(item.nodeid).partition("::")[0]).with_suffix("").parts)
+        parts = list(Path(item.nodeid.partition("::")[0]).with_suffix("").parts)
     names = [node.name for node in item.listchain() if node.path == item.path and not isinstance(node, pytest.File)]
     plain = getattr(item, "originalname", None)
     if plain and item.name.startswith(f"{plain}["):
@@ -282,7 +283,8 @@ def llm_provider(llm_manager: Callable[..., ProviderManager]) -> Callable[[str],
 def llm_tester(request: pytest.FixtureRequest, llm_cassette: Cassette) -> Callable[..., LLMTester]:
     """Makes a tester: `llm_tester("openai:gpt-4o", test_dir="cases")`; without names, of those that cases run with.
 
-    What it runs has its cassettes in a directory named after the test, and the record mode of the test.
+    What it runs has its cassettes in a directory named after the test, and the record mode of the test. `test_dir` is
+    taken from pytest's rootdir.
     """
     from .llm_tester import LLMTester
 
@@ -294,7 +296,8 @@ def llm_tester(request: pytest.FixtureRequest, llm_cassette: Cassette) -> Callab
             return unit.model_copy(update={"record": mode}) if unit.record == "auto" else unit
 
     def make(*providers: str, test_dir: str | Path | None = None) -> LLMTester:
-        return Tester(providers or _providers(request.config), test_dir, cassettes=llm_cassette.path.with_suffix(""))
+        cases = None if test_dir is None else request.config.rootpath / test_dir
+        return Tester(providers or _providers(request.config), cases, cassettes=llm_cassette.path.with_suffix(""))
 
     return make
 
@@ -351,10 +354,11 @@ def _inside(opened: _Open, path: str) -> Iterator[None]:
     try:
         yield
     except CassetteMismatch as error:
-        # Becomes one of pytest's own outcomes, which every runner lets through.
-        frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
-        line = next((frame.lineno for frame in reversed(frames) if frame.filename == path), 0)
-        raise _failure(f"{path}:{line}: {error}") from None
+        # Becomes one of pytest's own outcomes, which every runner lets through, and tells the line instead of a
+        # traceback through an SDK.
+        steps = traceback.walk_tb(error.__traceback__)
+        places = [f"{path}:{line}: " for frame, line in steps if frame.f_code.co_filename == path]
+        raise _failure(f"{''.join(places[-1:])}{error}") from None
     finally:
         opened.variable.reset(token)
 
@@ -398,7 +402,9 @@ class CaseFile(pytest.File):
             raise self.CollectError("no provider is enabled: enable one in the config, or name --llm-providers")
         for unit in units:
             name = f"{unit.case.title}[{unit.provider}:{unit.model}]"
-            yield CaseItem.from_parent(self, name=name, unit=unit, provider=tester.manager.instance(unit.provider))
+            # pytest 9.2 would take what stands in the brackets for a part of a function's name.
+            place = {"name": name, "nodeid": f"{self.nodeid}::{name}"}
+            yield CaseItem.from_parent(self, **place, unit=unit, provider=tester.manager.instance(unit.provider))
 
 
 class CaseItem(pytest.Item):
@@ -501,7 +507,8 @@ class _Network:
             self.refused = before
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
-        if self.refused is None or event not in _SENDING | _LOOKING_UP:
+        refused = self.refused
+        if refused is None or event not in _SENDING | _LOOKING_UP:
             return
         host = args[0]
         if event in _SENDING:
@@ -511,7 +518,7 @@ class _Network:
         name = host.decode(errors="replace") if isinstance(host, bytes | bytearray) else host or ""
         if _stays(name, looked_up=event in _LOOKING_UP):
             return
-        self.refused[name] += 1
+        refused[name] += 1
         raise ConnectionRefusedError(
             f"--llm-block-network refused {name!r}: nothing was sent. Give the test a cassette (mark it with "
             "llm_cassette, record it with --llm-record once), or leave the option out"

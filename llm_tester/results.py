@@ -200,7 +200,11 @@ class RunResult(_Record):
         Raises:
             ResultsError: another program's file stands there, or it cannot be written.
         """
-        write_own(Path(path), self.model_dump_json(indent=1) + "\n", KIND)
+        write_own(Path(path), self.to_json(), KIND)
+
+    def to_json(self) -> str:
+        """The results as JSON, in ASCII: a reply may hold half a surrogate pair, which UTF-8 cannot."""
+        return json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
 
     @classmethod
     def load(cls, path: str | Path) -> "RunResult":

@@ -118,8 +118,8 @@ def format_usd(usd: float | None, *, at_least: bool = False) -> str:
     """An amount for a person: `unknown`, `$0`, `$0.000123`, `$1.2825`, or `at least $…`."""
     if usd is None:
         return "unknown"
-    text = f"${usd:.4f}" if usd >= 0.01 else f"${usd:.6f}"
-    text = text.rstrip("0").rstrip(".") if usd < 0.01 else text
+    # Four decimals from a cent on, four significant digits below: an amount that is not 0 never looks like it.
+    text = "$0" if usd == 0 else f"${usd:.4f}" if usd >= 0.01 else f"${Decimal(f'{usd:.4g}'):f}"
     return f"at least {text}" if at_least else text
 
 

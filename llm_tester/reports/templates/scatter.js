@@ -126,7 +126,8 @@ function placeLabels(points, area, group) {
     const boxes = labelBoxes(point, text.getComputedTextLength() + 4).filter(
       (candidate) => inside(candidate) && !taken.some((other) => overlap(candidate, other)) && isNearest(point, candidate, points),
     );
-    const box = boxes.find((candidate) => !lines.some((line) => overlap(candidate, line))) ?? boxes[0];
+    // Only what is on the frontier may have its name there.
+    const box = boxes.find((candidate) => !lines.some((line) => overlap(candidate, line))) ?? (point.best ? boxes[0] : null);
     if (!box) {
       text.remove();
       continue;

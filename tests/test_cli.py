@@ -1,0 +1,307 @@
+"""The command line as a user meets it: output, files, exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import jsonschema
+import pytest
+from click.testing import CliRunner, Result
+from conftest import ROOT
+from standins import Fault, Reply, StandIn
+from test_tester import LAMP, openai_entry, write_case
+
+from llm_tester import RunResult
+from llm_tester.__main__ import main
+
+Write = Callable[..., Path]
+
+
+def invoke(*arguments: str) -> Result:
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    result_output = result.output
+    assert "Traceback" not in result_output
+    return result
+
+
+@pytest.fixture
+def mock_run(tmp_path: Path, write_config: Write) -> Callable[..., Path]:
+    """A config with a scripted mock, and one case."""
+
+    def make(reply: Any = LAMP, **mock: Any) -> Path:
+        write_case(tmp_path / "cases")
+        script = {"replies": {"*": reply}, **mock}
+        return write_config({"m": {"provider_type": "mock", "models": ["m"], "max_attempts": 1, "mock": script}})
+
+    return make
+
+
+def test_in_an_empty_directory_run_says_what_to_do() -> None:
+    result = invoke("run")
+    assert result.exit_code == 2
+    assert "llm-tester init" in result.output
+
+
+def test_init_writes_what_runs_at_once_and_nothing_over_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+    assert invoke("init").exit_code == 0
+    result = invoke("run")
+    assert result.exit_code == 0
+    assert "replayed: SmolLM2" in result.output
+    assert RunResult.load(tmp_path / "llm_tester_results/results.json").results[0].usage is not None
+    before = (tmp_path / "config.json").read_text()
+    again = invoke("init")
+    assert again.exit_code == 2
+    assert "stands there already; nothing was written" in again.output
+    assert (tmp_path / "config.json").read_text() == before
+
+
+def test_the_sample_cases_replay_with_no_key_and_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CI", "true")
+    result = invoke("run", "--config", str(ROOT / "config.json"), "--output", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    run = RunResult.load(tmp_path / "out/results.json")
+    assert len(run.results) == 18
+    assert {item.provider for item in run.results} == {"smollm-openai", "smollm-anthropic", "smollm-pydantic-ai"}
+    assert all(item.usage and item.usage.replayed and item.usage.total_tokens for item in run.results)
+    assert all(item.usage and "SmolLM2" in str(item.usage.origin) for item in run.results)
+    assert any(item.accuracy == 100.0 for item in run.results)
+    assert any((item.accuracy or 0.0) < 100.0 for item in run.results)
+
+
+def test_what_is_written_says_what_was_found(mock_run: Callable[..., Path], tmp_path: Path) -> None:
+    mock_run()
+    result = invoke("run", "--output", "out")
+    assert result.exit_code == 0
+    assert "[1/1] products/lamp m:m: ok 100.0" in result.output
+    assert "unknown" in result.output
+    assert "products/lamp" in (tmp_path / "out/report.md").read_text()
+    assert "products" in (tmp_path / "out/report.html").read_text()
+    schema = json.loads((ROOT / "docs/results.schema.json").read_text())
+    jsonschema.validate(json.loads((tmp_path / "out/results.json").read_text()), schema)
+
+
+def test_the_published_schema_is_the_one_of_the_code() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-c", "import write_schema; print(write_schema.schema(), end='')"],
+        cwd=ROOT / "scripts",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout == (ROOT / "docs/results.schema.json").read_text(), "run python scripts/write_schema.py"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run", "-p", "nobody"], 2, "there is no provider 'nobody'"),
+        (["run", "-m", "nothing"], 2, "has no module 'nothing'"),
+        (["run", "--record", "sometimes"], 2, "is not one of"),
+        (["run", "--max-cost", "0"], 2, "unusable"),
+        (["run", "--max-cost", "-1"], 2, "unusable"),
+        (["run", "--max-cost", "nan"], 2, "unusable"),
+        (["run", "--fail-on-regression"], 2, "needs a --baseline"),
+        (["run", "--baseline", "gone.json"], 2, "there is no such file"),
+        (["run", "--config", "gone.json"], 2, "there is no such file"),
+        (["run", "--cases", "gone"], 2, "no such directory of cases"),
+        (["run", "--fail-under", "101"], 2, "101"),
+        (["prices", "nobody"], 2, "there is no provider"),
+        (["prices", "openai:gtp-4o"], 2, "near ones are"),
+        (["cassettes", "scan", "gone"], 2, "there is no such file or directory"),
+    ],
+)
+def test_misuse_is_told_with_exit_code_2(
+    arguments: list[str], code: int, message: str, mock_run: Callable[..., Path]
+) -> None:
+    mock_run()
+    result = invoke(*arguments)
+    assert result.exit_code == code
+    assert message in " ".join(result.output.split())
+
+
+def test_a_failed_call_is_exit_code_1(mock_run: Callable[..., Path]) -> None:
+    mock_run(error=400)
+    result = invoke("run")
+    assert result.exit_code == 1
+    assert "BadRequestError" not in result.output
+    assert "the provider refused the request" in result.output
+
+
+def test_a_wrong_reply_is_exit_code_0_unless_a_threshold_is_asked_for(mock_run: Callable[..., Path]) -> None:
+    mock_run({"name": "Aurora Lamp", "price": 1})
+    assert invoke("run").exit_code == 0
+    result = invoke("run", "--fail-under", "60", "--junit", "junit.xml")
+    assert result.exit_code == 1
+    assert "below 60: m:m has 50.0" in result.output
+    root = ElementTree.parse("junit.xml").getroot()
+    [failure] = root.iter("failure")
+    assert "price: expected 39.9, found 1" in str(failure.text)
+    assert invoke("run", "--fail-under", "50").exit_code == 0
+
+
+def test_a_baseline_tells_better_and_worse(mock_run: Callable[..., Path]) -> None:
+    mock_run()
+    invoke("run", "--output", "good")
+    mock_run({"name": "Aurora Lamp", "price": 1})
+    worse = invoke("run", "--output", "bad", "--baseline", "good/results.json", "--junit", "j.xml")
+    assert worse.exit_code == 0
+    assert "worse: products/lamp, m:m: 100.0 → 50.0; price 1.00 → 0.00" in worse.output
+    assert "worse: products/lamp" in Path("bad/report.md").read_text()
+    regression = invoke("run", "--output", "bad", "--baseline", "good/results.json", "--fail-on-regression")
+    assert regression.exit_code == 1
+    mock_run()
+    better = invoke("run", "--output", "good", "--baseline", "bad/results.json", "--fail-on-regression")
+    assert better.exit_code == 0
+    assert "better: products/lamp" in better.output
+
+
+def test_a_foreign_file_is_not_written_over(mock_run: Callable[..., Path], tmp_path: Path) -> None:
+    mock_run()
+    for name in ("results.json", "report.md", "report.html"):
+        path = tmp_path / "out" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("precious")
+        result = invoke("run", "--output", "out")
+        assert result.exit_code == 2
+        assert "is not a file that llm_tester wrote" in result.output
+        assert path.read_text() == "precious"
+        path.unlink()
+
+
+def test_repeats_show_mean_spread_and_what_changed(
+    tmp_path: Path, write_config: Write, standin: Callable[..., StandIn]
+) -> None:
+    write_case(tmp_path / "cases")
+    prices = iter((39.9, 40.0, 39.9))
+    server = standin(lambda body: json.dumps({**LAMP, "price": next(prices)}))
+    write_config({"x": openai_entry(server)})
+    result = invoke("run", "--repeat", "3")
+    assert "83.3 ±28.9 (3×)" in result.output
+    assert "price" in result.output
+    assert "2 of 2" in result.output
+
+
+def test_a_dry_run_calls_nothing_and_estimates(
+    tmp_path: Path, write_config: Write, standin: Callable[..., StandIn]
+) -> None:
+    write_case(tmp_path / "cases")
+    server = standin(Reply(json.dumps(LAMP), input_tokens=1000, output_tokens=50))
+    write_config({"x": openai_entry(server), "unknown": {**openai_entry(server), "models": ["own"]}})
+    counted = invoke("run", "--dry-run")
+    assert counted.exit_code == 0
+    assert "≈" in counted.output
+    assert "estimated cost at least $" in counted.output
+    assert not server.requests
+    invoke("run", "-p", "x")
+    recorded = invoke("run", "-p", "x", "--record", "all", "--dry-run")
+    assert "1000" in recorded.output
+    assert "estimated cost $0.0024" in recorded.output
+    assert "1" in recorded.output
+    replayed = invoke("run", "-p", "x", "--dry-run")
+    assert "0 live calls" in replayed.output
+    assert len(server.requests) == 1
+
+
+def test_prices_show_source_second_source_and_disagreement(write_config: Write) -> None:
+    write_config({"own": {"provider_type": "openai", "models": [{"name": "x", "cost_input": 1.5, "cost_output": 0}]}})
+    own = invoke("prices", "own")
+    assert "config" in own.output
+    assert "1.5" in own.output
+    both = invoke("prices", "anthropic:claude-sonnet-4-5")
+    assert "litellm 1." in both.output
+    assert "beside it: genai-prices" in both.output
+    assert "disagree: anthropic:claude-sonnet-4-5" in both.output
+    write_config({"own": {"provider_type": "openai", "models": ["nobody-knows-this"]}})
+    assert "unknown" in invoke("prices", "own").output
+
+
+def test_providers_lists_keys_and_what_is_wrong(write_config: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MISTRAL_API_KEY", "made-up-for-this-test")
+    write_config({"bad": {"provider_type": "opnai", "models": ["m"]}})
+    result = invoke("providers")
+    assert result.exit_code == 0
+    assert "MISTRAL_API_KEY is set" in result.output
+    assert "OPENAI_API_KEY is not set" in result.output
+    assert "bad cannot start" in result.output
+    assert "near ones are openai" in result.output
+    assert "made-up-for-this-test" not in result.output
+
+
+def test_a_provider_that_cannot_start_does_not_stop_the_others(mock_run: Callable[..., Path]) -> None:
+    mock_run()
+    config = json.loads(Path("config.json").read_text())
+    config["providers"]["bad"] = {"provider_type": "opnai", "models": ["m"]}
+    Path("config.json").write_text(json.dumps(config))
+    result = invoke("run")
+    assert result.exit_code == 1
+    assert "m:m: ok 100.0" in result.output
+    assert "bad could not start" in result.output
+
+
+def test_scan_finds_a_key_and_unused_finds_what_nobody_asks_for(
+    tmp_path: Path, write_config: Write, standin: Callable[..., StandIn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_case(tmp_path / "cases")
+    server = standin(json.dumps(LAMP))
+    write_config({"x": openai_entry(server)})
+    invoke("run", "--repeat", "2")
+    assert invoke("cassettes", "scan").exit_code == 0
+    assert invoke("cassettes", "unused").exit_code == 0
+    file = tmp_path / "cassettes/products/lamp/x/small.yaml"
+    key = "-".join(("sk", "proj", "a1B2" * 8))
+    file.write_text(file.read_text().replace("Aurora Lamp", key, 1))
+    found = invoke("cassettes", "scan")
+    assert found.exit_code == 1
+    assert str(file) in found.output
+    assert key not in found.output
+    (tmp_path / "cases/products/tests/prompts/lamp.txt").write_text("Another prompt.")
+    (file.parent / "left.yaml").write_text(file.read_text())
+    unused = invoke("cassettes", "unused")
+    assert unused.exit_code == 1
+    assert "nothing asks for it" in unused.output
+    assert "left.yaml: no case uses it" in unused.output
+
+
+def test_ctrl_c_saves_what_was_done(tmp_path: Path, write_config: Write, standin: Callable[..., StandIn]) -> None:
+    for name in ("a", "b"):
+        write_case(tmp_path / "cases", name=name)
+    held = threading.Event()
+    server = standin(json.dumps(LAMP), faults=[None, Fault(hold=held)])
+    write_config({"x": openai_entry(server)})
+    command = [sys.executable, "-u", "-m", "llm_tester", "run", "--output", "out"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    assert process.stdout is not None
+    assert "[1/2]" in process.stdout.readline()
+    while len(server.requests) < 2:
+        threading.Event().wait(0.01)
+    process.send_signal(signal.SIGINT)
+    held.set()
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    saved = RunResult.load(tmp_path / "out/results.json")
+    assert [item.name for item in saved.results] == ["a"]
+
+
+def test_importing_the_package_imports_neither_library() -> None:
+    code = "import sys, llm_tester, llm_tester.__main__; print({'litellm', 'pydantic_ai', 'pytest'} & set(sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "set()"
+
+
+def test_all_is_what_the_package_offers() -> None:
+    import llm_tester
+
+    assert llm_tester.__all__ == sorted(llm_tester.__all__)
+    for name in llm_tester.__all__:
+        assert getattr(llm_tester, name) is not None
+    assert dir(llm_tester) == llm_tester.__all__
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = llm_tester.nonsense

@@ -1,0 +1,101 @@
+"""Every command and snippet in the README and the docs is run."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from conftest import ROOT
+
+from llm_tester.__main__ import main
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCKS = [
+    (f"{page.name}-{number}", kind, text)
+    for page in PAGES
+    for number, (kind, text) in enumerate(FENCE.findall(page.read_text(encoding="utf-8")), 1)
+]
+
+
+def of_kind(*kinds: str) -> list[object]:
+    return [pytest.param(text, id=name) for name, kind, text in BLOCKS if kind in kinds]
+
+
+@pytest.mark.parametrize("code", of_kind("python"))
+def test_python_runs_in_an_empty_directory(code: str) -> None:
+    exec(compile(code, "a snippet", "exec"), {"__name__": "snippet"})
+
+
+@pytest.mark.parametrize("text", of_kind("json"))
+def test_json_is_a_config_that_loads(text: str, tmp_path: Path) -> None:
+    from llm_tester import config
+    from llm_tester.llms.llm_registry import get_provider_info
+
+    data = json.loads(text)
+    if "providers" in data:
+        (tmp_path / "config.json").write_text(text)
+        for name in config.settings().enabled_names():
+            problem = get_provider_info(name)["problem"]
+            assert problem is None or "cannot be imported" in problem
+
+
+@pytest.mark.parametrize("text", of_kind("console"))
+def test_commands_run_in_a_copy_of_the_repository(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    for name in ("cases", "cassettes", "config.json", "scripts", "benchmarks", "examples"):
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, _made(copy) / name)  # type: ignore[operator]
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv("CI", "true")
+    for line in text.splitlines():
+        command = shlex.split(line, comments=True)
+        if not command:
+            continue
+        if command[0] == "llm-tester":
+            result = CliRunner().invoke(main, command[1:], catch_exceptions=False)
+            assert result.exit_code == 0, result.output
+        elif command[0] == "python":
+            assert (ROOT / command[1]).is_file(), f"{command[1]} is not there"
+        elif command[0] == "pytest":
+            subprocess.run([sys.executable, "-m", "pytest", "--version"], check=True, capture_output=True)
+        else:
+            pytest.fail(f"nothing runs {line!r}")
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir(exist_ok=True)
+    return directory
+
+
+def test_the_first_block_of_the_readme_is_two_lines_that_ci_runs() -> None:
+    kind, first = FENCE.findall((ROOT / "README.md").read_text(encoding="utf-8"))[0]
+    assert kind in ("sh", "bash")
+    lines = first.strip().splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("python3 -m venv .venv && ") for line in lines)
+    assert "readme_line 1" in (ROOT / ".ci/run").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_output_in_the_readme_is_the_real_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CI", "true")
+    [shown] = [text for _, kind, text in BLOCKS if kind == "text"][:1]
+    arguments = ["run", "--config", str(ROOT / "config.json"), "--output", str(tmp_path / "out")]
+    output = CliRunner().invoke(main, arguments, catch_exceptions=False).output
+    real = {line.strip() for line in output.splitlines()}
+    for line in shown.splitlines():
+        assert line.strip() in real
