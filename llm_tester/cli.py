@@ -19,10 +19,11 @@ from .cassettes import RecordMode
 from .config import settings
 from .errors import ConfigError, LLMTesterError
 from .estimate import estimate
+from .files import write_own
 from .llm_tester import LLMTester, RunInterrupted
 from .llms import llm_registry
 from .reports import html, junit, markdown, terminal
-from .results import CaseResult, RunResult, write_own
+from .results import CaseResult, RunResult
 
 __all__ = ["main"]
 
@@ -128,6 +129,7 @@ def run(
             modules, record=record, concurrency=concurrency, repeats=repeats, max_cost=max_cost, on_result=_progress
         )
     except RunInterrupted as interruption:
+        interruption.results.save(output / "results.json")
         _write(output, interruption.results, [])
         say(errors, "interrupted; what was done is saved")
         ctx.exit(INTERRUPTED)
@@ -169,7 +171,6 @@ def _progress(result: CaseResult, done: int, total: int) -> None:
 
 
 def _write(output: Path, results: RunResult, notes: list[str]) -> None:
-    results.save(output / "results.json")
     write_own(output / "report.md", markdown.render(results, notes), markdown.MARK)
     write_own(output / "report.html", html.render(results, notes), markdown.MARK)
     say(console, f"written: {output / 'results.json'}, report.md and report.html")

@@ -18,11 +18,12 @@ from .cassettes.cassette import check_mode
 from .config import settings
 from .errors import BudgetError, CaseError, ConfigError, LLMTesterError, ProviderError
 from .extraction import extract
+from .files import write_own
 from .llms import llm_registry
 from .llms.base import BaseLLM
 from .results import CaseRecord, CaseResult, RunResult
 from .scoring import compare
-from .utils.cost_manager import Budget, CostReport, CostTracker, spending
+from .utils.cost_manager import COST_KIND, Budget, CostReport, CostTracker, spending
 from .utils.provider_manager import ProviderManager
 
 __all__ = ["LLMTester", "Plan", "RunInterrupted", "Unit", "plan", "run_unit", "under_ci", "unused_interactions"]
@@ -446,10 +447,13 @@ class LLMTester:
 
         Returns:
             The report.
+
+        Raises:
+            ResultsError: another program's file stands there, or it cannot be written.
         """
         report = self.costs.report()
         report.save(path)
-        Path(path).with_suffix(".md").write_text(report.markdown(), encoding="utf-8")
+        write_own(Path(path).with_suffix(".md"), report.markdown(), COST_KIND)
         return report
 
 

@@ -1,8 +1,6 @@
 """What a run found: typed, saved as JSON, loaded again."""
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .cassettes import versions
 from .errors import ResultsError
+from .files import write_own
 from .scoring import FieldScore
 from .utils.cost_manager import UsageData
 
-__all__ = ["KIND", "RESULTS_FORMAT", "CaseRecord", "CaseResult", "Column", "RunResult", "write_own"]
+__all__ = ["KIND", "RESULTS_FORMAT", "CaseRecord", "CaseResult", "Column", "RunResult"]
 
 RESULTS_FORMAT = 1
 KIND: Literal["llm_tester results"] = "llm_tester results"
@@ -256,34 +255,3 @@ def _column(provider: str, model: str, variant: str, group: Iterable[CaseResult]
         unknown=sum(usage.total_cost is None for usage in usages),
         seconds=sum(usage.elapsed_seconds for usage in usages),
     )
-
-
-def write_own(path: Path, text: str, mark: str) -> None:
-    """Writes a file whole or not at all, and never over one that is not ours.
-
-    Args:
-        path: the file.
-        text: what to write; holds the mark.
-        mark: what a file of ours of this sort holds near its start.
-
-    Raises:
-        ResultsError: something else stands there, or it cannot be written; nothing was changed.
-    """
-    try:
-        if path.exists():
-            with path.open(encoding="utf-8", errors="replace") as file:
-                if mark not in file.read(2000):
-                    raise ResultsError(
-                        f"{path}: is not a file that llm_tester wrote; name another one, nothing changed"
-                    )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ResultsError(f"{path}: cannot be written ({error}); nothing was changed") from error

@@ -32,7 +32,7 @@ def main() -> int:
     with serve(PORT):
         run = tester.run_tests(record=(sys.argv[1:] or ["rewrite"])[0])
     for result in run.results:
-        print(result.title, result.column, result.status, result.accuracy, result.problem or "")  # noqa: T201
+        print(result.title, result.column, result.status, result.accuracy, result.problem or "")
     if not run.incomplete():
         write_template(names[PROVIDER])
     return len(run.incomplete())

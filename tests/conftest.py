@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from llm_tester import cases
-from llm_tester.llms.llm_registry import reset_provider_cache
 from standins import StandIn
+
+from llm_tester.llms.llm_registry import reset_provider_cache
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,10 +21,8 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     reset_provider_cache()
-    cases.reset()
     yield
     reset_provider_cache()
-    cases.reset()
 
 
 @pytest.fixture

@@ -49,7 +49,9 @@ def test_in_an_empty_directory_run_says_what_to_do() -> None:
     assert "llm-tester init" in result.output
 
 
-def test_init_writes_what_runs_at_once_and_nothing_over_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_init_writes_what_runs_at_once_and_nothing_over_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CI", "true")
     assert invoke("init").exit_code == 0
     result = invoke("run")

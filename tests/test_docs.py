@@ -46,9 +46,7 @@ def test_json_is_a_config_that_loads(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", of_kind("console"))
-def test_commands_run_in_a_copy_of_the_repository(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commands_run_in_a_copy_of_the_repository(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "copy"
     for name in ("cases", "cassettes", "config.json", "scripts", "benchmarks", "examples"):
         source = ROOT / name

@@ -80,7 +80,9 @@ def test_what_is_registered_is_answered_by_every_mock_until_the_reset() -> None:
 
 def test_a_script_in_the_config_gives_replies_and_usage(write_config: Write) -> None:
     replies = {"lamp": {"name": "Lamp"}, "*": "plain"}
-    write_config({"m": {"provider_type": "mock", "models": ["m"], "mock": {"replies": replies, "usage": {"prompt_tokens": 7}}}})
+    write_config(
+        {"m": {"provider_type": "mock", "models": ["m"], "mock": {"replies": replies, "usage": {"prompt_tokens": 7}}}}
+    )
     provider = get_llm_provider("m")
     assert provider is not None
     assert provider.get_response("The lamp?", "x")[0] == '{"name": "Lamp"}'

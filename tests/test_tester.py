@@ -16,7 +16,7 @@ from llm_tester.utils.cost_manager import CostReport
 
 Write = Callable[..., Path]
 
-MODEL = '''
+MODEL = """
 from pydantic import BaseModel
 
 class Maker(BaseModel):
@@ -26,7 +26,7 @@ class Product(BaseModel):
     name: str
     price: float
     maker: Maker | None = None
-'''
+"""
 LAMP = {"name": "Aurora Lamp", "price": 39.9}
 
 
@@ -317,7 +317,8 @@ def test_a_class_may_offer_its_own_cases(tmp_path: Path) -> None:
     own = MODEL + (
         "    @classmethod\n"
         "    def get_test_cases(cls):\n"
-        "        return [{'name': 'own', 'prompt': 'P', 'source_path': 's.txt', 'expected': {'name': 'a', 'price': 1}}]\n"
+        "        return [{'name': 'own', 'prompt': 'P', 'source_path': 's.txt',\n"
+        "                 'expected': {'name': 'a', 'price': 1}}]\n"
     )
     directory = write_case(tmp_path / "cases", model=own)
     (directory / "s.txt").write_text("The source.")
@@ -351,10 +352,7 @@ def test_a_file_goes_to_a_model_that_takes_it_and_not_to_another(
 
 
 def test_a_validator_that_breaks_is_told_and_does_not_end_the_run(tmp_path: Path) -> None:
-    broken = MODEL + (
-        "    def model_post_init(self, context):\n"
-        "        raise RuntimeError('boom')\n"
-    )
+    broken = MODEL + ("    def model_post_init(self, context):\n        raise RuntimeError('boom')\n")
     write_case(tmp_path / "cases", "broken", model=broken)
     write_case(tmp_path / "cases", "fine")
     register_mock_response("*", LAMP)

@@ -37,9 +37,7 @@ class Product(BaseModel):
 
 
 @pytest.fixture
-def provider_on(
-    write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., BaseLLM]:
+def provider_on(write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., BaseLLM]:
     monkeypatch.setenv("WIRE_API_KEY", KEY)
 
     def make(wire: str, server: StandIn, **more: Any) -> BaseLLM:

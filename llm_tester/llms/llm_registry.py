@@ -3,6 +3,7 @@
 import threading
 from typing import Any
 
+from .. import cases
 from ..errors import ConfigError
 from . import provider_factory
 from .base import BaseLLM
@@ -49,10 +50,11 @@ def discover_providers() -> list[str]:
 
 
 def reset_provider_cache() -> None:
-    """Forgets instances, classes, configs, keys, clients and what mocks were told: one reset, all layers."""
+    """Forgets instances, classes, configs, keys, clients, cases and what mocks were told: one reset."""
     with _instances.lock:
         _instances.by_name.clear()
         provider_factory.reset_caches()
+        cases.reset()
 
 
 def get_provider_info(provider_name: str) -> dict[str, Any]:

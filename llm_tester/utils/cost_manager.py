@@ -8,16 +8,18 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
 
 from ..errors import BudgetError, ResultsError
+from ..files import write_own
 from ..pricing import Cost, Price, Tokens, cost
 
 __all__ = ["Budget", "CostReport", "CostRow", "CostTracker", "UsageData", "active_budget", "format_usd", "spending"]
 
 COST_FORMAT = 1
+COST_KIND: Literal["llm_tester costs"] = "llm_tester costs"
 
 
 class UsageData(BaseModel):
@@ -191,12 +193,14 @@ class CostReport(BaseModel):
     """The costs of one or more runs, row by row.
 
     Attributes:
-        format: the version of this form.
+        kind: says that this is a cost report of llm_tester.
+        format: the version of its form.
         rows: one a run, module, case, provider and model, sorted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: Literal["llm_tester costs"] = COST_KIND
     format: int = COST_FORMAT
     rows: tuple[CostRow, ...] = ()
 
@@ -230,6 +234,7 @@ class CostReport(BaseModel):
     def markdown(self) -> str:
         """The costs by provider and model, as a Markdown table."""
         lines = [
+            f"<!-- {COST_KIND} -->",
             "| provider | model | calls | replayed | tokens in | tokens out | cost (USD) | spent (USD) | seconds |",
             "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         ]
@@ -243,8 +248,12 @@ class CostReport(BaseModel):
         return "\n".join(lines) + "\n"
 
     def save(self, path: str | Path) -> None:
-        """Writes the report as JSON."""
-        Path(path).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        """Writes the report as JSON.
+
+        Raises:
+            ResultsError: another program's file stands there, or it cannot be written.
+        """
+        write_own(Path(path), self.model_dump_json(indent=2) + "\n", COST_KIND)
 
     @classmethod
     def load(cls, path: str | Path) -> "CostReport":

@@ -1,0 +1,40 @@
+"""Writes files of ours: whole or not at all, and never over somebody else's."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from .errors import ResultsError
+
+__all__ = ["write_own"]
+
+
+def write_own(path: Path, text: str, mark: str) -> None:
+    """Writes a file whole or not at all, and never over one that is not ours.
+
+    Args:
+        path: the file.
+        text: what to write; holds the mark.
+        mark: what a file of ours of this sort holds near its start.
+
+    Raises:
+        ResultsError: something else stands there, or it cannot be written; nothing was changed.
+    """
+    try:
+        if path.exists():
+            with path.open(encoding="utf-8", errors="replace") as file:
+                if mark not in file.read(2000):
+                    raise ResultsError(
+                        f"{path}: is not a file that llm_tester wrote; name another one, nothing changed"
+                    )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be written ({error}); nothing was changed") from error
