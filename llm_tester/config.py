@@ -5,8 +5,10 @@ directory; there need not be one. The package's own providers stand in `llm_test
 entry of the same name in the global config is laid over them, field by field.
 """
 
+import functools
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -228,6 +230,14 @@ class GlobalConfig(_Strict):
     max_age: int | None = Field(default=None, gt=0)
 
 
+# What a variable's name says about its value.
+_KEY_NAME = re.compile(r"(?:^|_)(?:API)?(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?|PAT)\d*(?:_|$)", re.IGNORECASE)
+_NO_KEY_NAME = re.compile(
+    r"(?:^|_)(?:URL|URI|BASE|HOST|ENDPOINT|MODEL|REGION|LOCATION|PROJECT|VERSION|LEVEL|MODE|PATH|DIR|FILE|NAME|CONFIG)$",
+    re.IGNORECASE,
+)
+
+
 class Settings:
     """The active configuration: the global file, the package's entries, and the keys.
 
@@ -252,11 +262,22 @@ class Settings:
         return os.environ.get(variable) or self._dotenv.get(variable) or None
 
     def secrets(self) -> Iterator[SecretStr]:
-        """Every value that must not be written anywhere: the `.env` file's, and the environment's key variables."""
-        names = (*self._dotenv, *(name for name in os.environ if name.endswith(("_KEY", "_TOKEN", "_SECRET"))))
-        for name in names:
+        """Every value that must not be written anywhere.
+
+        Those of the variables that an entry names as its key's, those of the environment whose name says that they
+        hold one, and those of the `.env` file whose name does not say that they hold something else.
+        """
+        names = [*self._dotenv, *(name for name in os.environ if _KEY_NAME.search(name))]
+        for name in dict.fromkeys([*self._named_keys, *(name for name in names if not _NO_KEY_NAME.search(name))]):
             if value := self.key(name):
                 yield SecretStr(value)
+
+    @functools.cached_property
+    def _named_keys(self) -> list[str]:
+        entries = [entry for entry in self.config.providers.values() if isinstance(entry, dict)]
+        files = [PACKAGE_PROVIDERS / name / "config.json" for name in package_names()]
+        entries += [read_json(path) for path in files if path.is_file()]
+        return [str(entry["env_key"]) for entry in entries if entry.get("env_key")]
 
     def provider_names(self) -> list[str]:
         """Every name with an entry in the global config or in the package, sorted."""

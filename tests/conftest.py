@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(autouse=True)
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in list(os.environ):
-        if name.endswith(("_KEY", "_TOKEN", "_SECRET")) or name in ("CI", "LLM_TESTER_CONFIG"):
+        if name.endswith(("_KEY", "_TOKEN", "_SECRET")) or name in ("CI", "COLUMNS", "LLM_TESTER_CONFIG"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     reset_provider_cache()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -307,3 +308,13 @@ def test_all_is_what_the_package_offers() -> None:
     assert dir(llm_tester) == llm_tester.__all__
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = llm_tester.nonsense
+
+
+def test_a_long_table_shows_the_least_accurate(mock_run: Callable[..., Path], tmp_path: Path) -> None:
+    mock_run()
+    for number in range(60):
+        expected = {"name": "Aurora Lamp", "price": 39.9 if number else 1.0}
+        write_case(tmp_path / "cases", name=f"case{number:02}", expected=json.dumps(expected))
+    output = invoke("run").output
+    assert "the 50 least accurate of 61" in output
+    assert re.search(r"products/case00 +50\.0", output)

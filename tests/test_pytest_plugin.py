@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import importlib.util
 import itertools
 import json
 import re
@@ -25,6 +26,8 @@ Run = Callable[..., pytest.RunResult]
 
 PLUGIN = "llm_tester.pytest_plugin"
 INSTALLED = any(point.value == PLUGIN for point in importlib.metadata.entry_points(group="pytest11"))
+
+NEEDS_TRIO = pytest.mark.skipif(importlib.util.find_spec("trio") is None, reason="trio is not installed")
 
 # Hypothesis takes seconds to import, and does so at the end of each session.
 QUICK = ("-p", "no:hypothesispytest", "-o", "asyncio_default_fixture_loop_scope=function", "-o", "pythonpath=.")
@@ -211,7 +214,7 @@ class TestCassettesOfTests:
             """
         pytester.makepyfile(**{"sub/test_names": ASKS + tests})
         run("--llm-record", "once").assert_outcomes(passed=6)
-        files = [re.sub("~[0-9a-f]{8}", "~", path) for path in recorded(pytester)]
+        files = [re.sub("~[0-9a-f]+", "~", path) for path in recorded(pytester)]
         assert files == [
             "sub/cassettes/test_names/TestGreeting~/TestDeep~/test_deep/1.yaml",
             "sub/cassettes/test_names/TestGreeting~/test_plain.yaml",
@@ -223,7 +226,7 @@ class TestCassettesOfTests:
         run().assert_outcomes(passed=6)
         pytester.makeini("[pytest]\nllm_cassette_dir = recordings\n")
         run("--llm-record", "once", "-k", "TestGreeting and test_plain").assert_outcomes(passed=1, deselected=5)
-        assert re.sub("~[0-9a-f]{8}", "~", recorded(pytester)[0]) == (
+        assert re.sub("~[0-9a-f]+", "~", recorded(pytester)[0]) == (
             "recordings/sub/test_names/TestGreeting~/test_plain.yaml"
         )
 
@@ -439,24 +442,26 @@ class TestAsync:
         self.twice(run, server(), 6, "--asyncio-mode", mode)
         assert len(recorded(pytester)) == 6
 
+    @pytest.mark.parametrize("backend", ["asyncio", pytest.param("trio", marks=NEEDS_TRIO)])
     def test_anyio_in_a_task_that_is_older_than_the_test(
-        self, pytester: pytest.Pytester, run: Run, server: Callable[..., StandIn]
+        self, pytester: pytest.Pytester, run: Run, server: Callable[..., StandIn], backend: str
     ) -> None:
         pytester.makepyfile(
             ASYNC
-            + """
+            + f"""
+            import anyio
             pytestmark = [pytest.mark.llm_cassette, pytest.mark.anyio]
 
-            @pytest.fixture(scope="module", params=["asyncio"])
+            @pytest.fixture(scope="module", params=["{backend}"])
             def anyio_backend(request):
                 return request.param
 
             @pytest.fixture(scope="module")
             async def older(anyio_backend):
-                yield asyncio.current_task()
+                yield anyio.get_current_task().id
 
             async def test_same_task(older):
-                assert asyncio.current_task() is older
+                assert anyio.get_current_task().id == older
                 assert await ask_async(URL, "1") == "hello"
 
             class TestClass:
@@ -465,28 +470,7 @@ class TestAsync:
             """
         )
         self.twice(run, server(), 2)
-        assert [Path(path).name for path in recorded(pytester)] == ["asyncio.yaml"] * 2
-
-    def test_trio_is_left_alone_where_it_is_missing(self, pytester: pytest.Pytester, run: Run) -> None:
-        pytester.makepyfile(
-            """
-            import pytest
-
-            @pytest.mark.anyio
-            @pytest.mark.llm_cassette
-            @pytest.mark.parametrize("anyio_backend", ["trio"])
-            async def test_trio(anyio_backend, llm_cassette):
-                import trio
-                await trio.sleep(0)
-                assert llm_cassette.mode == "none"
-            """
-        )
-        try:
-            import trio  # noqa: F401
-        except ImportError:
-            run().assert_outcomes(failed=1)
-        else:
-            run().assert_outcomes(passed=1)
+        assert [Path(path).name for path in recorded(pytester)] == [f"{backend}.yaml"] * 2
 
     def test_unittest(self, pytester: pytest.Pytester, run: Run, server: Callable[..., StandIn]) -> None:
         pytester.makepyfile(
@@ -593,6 +577,22 @@ class TestBesideOthers:
         assert "unused:" not in result.stdout.str(), "their files are none of ours"
         assert len(stand_in.requests) == 3
 
+    def test_a_cassette_of_theirs_is_replayed(
+        self, pytester: pytest.Pytester, run: Run, server: Callable[..., StandIn]
+    ) -> None:
+        stand_in = server()
+        for mark in ("vcr", "llm_cassette"):
+            pytester.makepyfile(
+                test_moved=f"""{ASKS}
+            @pytest.mark.{mark}
+            def test_it():
+                assert ask(URL, "a") == "hello"
+            """
+            )
+            run("--record-mode", "once").assert_outcomes(passed=1)
+            assert recorded(pytester) == ["cassettes/test_moved/test_it.yaml"]
+        assert len(stand_in.requests) == 1
+
     def test_xdist_gives_each_test_its_file(
         self, cases: pytest.Pytester, run: Run, server: Callable[..., StandIn]
     ) -> None:
@@ -606,16 +606,16 @@ class TestBesideOthers:
                 assert "Lamp" in ask(URL, f"{n}")
             """
         )
-        arguments = ("-n", "2", "--llm-providers", "own", "--llm-block-network")
-        result = run(*arguments, "--llm-record", "once")
+        arguments = ("--llm-providers", "own", "--llm-block-network", "--llm-unused-files")
+        record = ("--llm-record", "once")
+        run(*arguments, *record, "-k", "lamp or 0 or 1 or 2").assert_outcomes(passed=4, deselected=4)
+        result = run(*arguments, *record, "-n", "2", "--llm-max-age", "-1")
         result.assert_outcomes(passed=7, failed=1)
-        result.stdout.fnmatch_lines(["0 replayed, 8 recorded"])
-        assert len(recorded(cases)) == 8
-        result = run(*arguments, "--llm-max-age", "-1", "--llm-unused-files")
-        result.assert_outcomes(passed=7, failed=1)
-        result.stdout.fnmatch_lines(["8 replayed, 0 recorded", "old: *cassettes/*lamp/own/one.yaml, 0 days"])
-        assert result.stdout.str().count("old: ") == 8
+        result.stdout.fnmatch_lines(["4 replayed, 4 recorded", "old: *cassettes/*lamp/own/one.yaml, 0 days"])
+        assert result.stdout.str().count("old: ") == 4
         assert "unused: " not in result.stdout.str()
+        assert len(recorded(cases)) == 8
+        run(*arguments).assert_outcomes(passed=7, failed=1)
         assert len(stand_in.requests) == 8
 
     def test_the_package_does_without_pytest(self) -> None:
@@ -957,6 +957,12 @@ class TestCases:
         run().assert_outcomes(passed=2, failed=1)
         monkeypatch.chdir(cases.path / "tests")
         run().assert_outcomes(passed=1)
+
+    def test_two_modules_named_at_once(self, cases: pytest.Pytester, run: Run) -> None:
+        # Both files are called model.py, which pytest would refuse to import as test modules.
+        write_case(cases.path, module="others")
+        result = run("cases/products/model.py", "cases/others/model.py::lamp[fake:m1]")
+        result.assert_outcomes(passed=2, failed=1)
 
     def test_other_files_of_that_name_are_left_alone(self, cases: pytest.Pytester, run: Run) -> None:
         cases.makepyfile(**{"other/model": "def test_one(): pass"})

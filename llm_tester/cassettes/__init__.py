@@ -1,7 +1,8 @@
 """Cassettes: recorded API traffic, right in any number of threads and tasks at once."""
 
-from .cassette import Call, Cassette, RecordMode, call, versions
-from .seam import current, is_offline, use_cassette
+from .calls import Call, call
+from .cassette import Cassette, RecordMode, versions
+from .seam import current, entered, is_offline, use_cassette
 from .storage import Interaction, cassette_path
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "call",
     "cassette_path",
     "current",
+    "entered",
     "is_offline",
     "use_cassette",
     "versions",

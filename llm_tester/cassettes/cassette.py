@@ -1,23 +1,23 @@
 """One cassette: what a file holds, what of it was replayed, and what is recorded into it."""
 
-import contextlib
+import functools
 import importlib.metadata
 import threading
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from ..errors import CassetteError
+from ..errors import CassetteError, LLMTesterError
+from . import bodies
+from .calls import Call, running
 from .matching import key_of, mismatch
 from .secrets import Scrubber, default_scrubber
-from .storage import Interaction, check_path, decode_body, encode_body, kept_headers, load, save
+from .storage import Interaction, check_path, kept_headers, load, save
 
-__all__ = ["Call", "Cassette", "RecordMode", "call", "check_mode", "versions"]
+__all__ = ["Cassette", "RecordMode", "check_mode", "reply_of", "versions"]
 
 RecordMode = Literal["none", "once", "new_episodes", "all", "rewrite"]
 
@@ -36,57 +36,6 @@ def check_mode(mode: str) -> RecordMode:
     return mode  # type: ignore[return-value]
 
 
-@dataclass
-class Call:
-    """The interactions that one call of a provider used, while it runs.
-
-    Attributes:
-        replayed: those that came from a cassette.
-        recorded: those that were written into one.
-        cassette: the cassette they belong to, None where the call used none.
-    """
-
-    replayed: list[Interaction] = field(default_factory=list)
-    recorded: list[Interaction] = field(default_factory=list)
-    cassette: "Cassette | None" = None
-
-    @property
-    def is_replay(self) -> bool:
-        """Whether every reply of the call came from a cassette."""
-        return bool(self.replayed) and not self.recorded
-
-    @property
-    def seconds(self) -> float | None:
-        """The original seconds of the replayed interactions; None where the file does not say."""
-        times = [interaction.recorded.get("seconds") for interaction in self.replayed]
-        known = [float(seconds) for seconds in times if seconds is not None]
-        return sum(known) if len(known) == len(times) and known else None
-
-    def said(self, name: str) -> Any:
-        """What the metadata of the last interaction says under a name; None where it says nothing."""
-        last = (self.recorded or self.replayed)[-1:]
-        return last[0].recorded.get(name) if last else None
-
-    def note(self, **facts: Any) -> None:
-        """Writes facts about the call (provider, model, usage, cost) into what it recorded, None left out."""
-        if self.recorded and self.cassette:
-            self.cassette.annotate(self.recorded[-1], {name: fact for name, fact in facts.items() if fact is not None})
-
-
-_call: ContextVar[Call | None] = ContextVar("llm_tester_call", default=None)
-
-
-@contextlib.contextmanager
-def call() -> Iterator[Call]:
-    """Collects the interactions of one provider call, across the threads and tasks that carry its context."""
-    scope = Call()
-    token = _call.set(scope)
-    try:
-        yield scope
-    finally:
-        _call.reset(token)
-
-
 class Cassette:
     """The interactions of one file.
 
@@ -94,11 +43,19 @@ class Cassette:
         path: the file.
         record: `none` replays only; `once` records where there is no file and replays where there is one;
             `new_episodes` replays what is there and records the rest; `all` records everything anew and keeps what
-            nothing asked for; `rewrite` records everything anew into an empty file.
+            nothing asked for; `rewrite` records everything anew and, at the end, drops what nothing asked for.
         origin: what answers, where it is not the host in the URL (`stand-in: …`).
         again: the command that records again, for the error of a mismatch.
         match_body: whether the bodies must be equal; False is for recordings of other projects.
         scrubber: removes secrets; the environment's where None.
+
+    Attributes:
+        path: the file, absolute.
+        mode: the record mode.
+        replays_only: whether nothing is sent.
+        outer: the cassette that the same context used before.
+        closed: whether it is no longer in use.
+        error: its first error outside of a `call`, which an SDK may wrap or swallow.
 
     Raises:
         CassetteError: the file cannot be read, its path climbs, or the record mode is unknown.
@@ -120,40 +77,52 @@ class Cassette:
         self.match_body = match_body
         self.scrubber = scrubber or default_scrubber()
         self.again = again or f"delete {path}, or open it with record='rewrite'"
-        existed = self.path.exists()
+        self.outer: Cassette | None = None
+        self.closed = False
+        self.error: LLMTesterError | None = None
+        self._on_disk = _on_disk(self.path)
         self._loaded, self.metadata = load(self.path)
-        self.replays_only = self.mode == "none" or (self.mode == "once" and existed)
-        self._recorded: list[tuple[str, Interaction, Call | None]] = []
-        self._failures: list[dict[str, Any]] = []
+        self.replays_only = self.mode == "none" or (self.mode == "once" and self._on_disk is not None)
+        self._recorded: list[Interaction] = []
+        self._last: dict[str, tuple[Interaction, Call | None]] = {}
+        self._failures: dict[str, list[dict[str, Any]]] = {}
         self._lock = threading.RLock()
         self._waiting: dict[str, deque[Interaction]] = defaultdict(deque)
         self._errors: dict[str, Interaction] = {}
         self._played: set[int] = set()
-        if self.mode not in ("all", "rewrite"):
-            for interaction in self._loaded:
-                self._waiting[self._key(interaction)].append(interaction)
-
-    def _key(self, interaction: Interaction) -> str:
-        # The file may come from plain vcrpy, or hold what a key known since then would scrub.
-        return self._key_of(self.request(interaction.request))
+        for interaction in self._loaded:
+            # The file may come from plain vcrpy, or hold what a key known since then would scrub.
+            interaction.key = self._key_of(self._clean(interaction.request))
+            self._waiting[interaction.key].append(interaction)
 
     def _key_of(self, request: Mapping[str, Any]) -> str:
         return key_of(request if self.match_body else {**request, "body": None})
 
-    def request(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """A request as it is written and matched: without secrets."""
+    def _clean(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        uri, body = self.scrubber.url(request["uri"]), self.scrubber.value(request["body"])
+        return {**request, "uri": uri, "body": body}
+
+    def asked(self, method: str, uri: str, headers: Mapping[str, list[str]], body: bytes) -> dict[str, Any]:
+        """A request as it is written and matched: without secrets.
+
+        Args:
+            method: GET, POST and so on.
+            uri: the whole address.
+            headers: with lower-case names.
+            body: its bytes.
+        """
         return {
-            "method": request["method"].upper(),
-            "uri": self.scrubber.url(request["uri"]),
-            "headers": kept_headers(request.get("headers") or {}, self.scrubber),
-            "body": self.scrubber.value(request["body"]),
+            "method": method.upper(),
+            "uri": self.scrubber.url(uri),
+            "headers": kept_headers(headers, self.scrubber),
+            "body": bodies.encode(body, headers.get("content-type", [""])[0], self.scrubber),
         }
 
     def play(self, request: Mapping[str, Any]) -> Interaction | None:
         """The recorded interaction that answers a request; each answers once, a final error as often as asked.
 
         Args:
-            request: what `request` made of it.
+            request: what `asked` made of it.
 
         Returns:
             The interaction; None where the request is to be sent.
@@ -161,146 +130,201 @@ class Cassette:
         Raises:
             CassetteMismatch: it was not recorded, and this cassette only replays.
         """
+        if self.mode in ("all", "rewrite"):
+            return None
         key = self._key_of(request)
         with self._lock:
             waiting = self._waiting.get(key)
             found = waiting.popleft() if waiting else self._errors.get(key)
             if found is not None:
                 self._played.add(id(found))
+                self._errors.pop(key, None)
                 if found.response["status"] >= 400:
                     self._errors[key] = found
-            elif self.replays_only:
-                raise mismatch(str(self.path), request, self._loaded, key in self._waiting, self.again)
-        scope = _call.get()
+        if found is None and self.replays_only:
+            recorded = [self._clean(interaction.request) for interaction in self._loaded]
+            raise self._remembered(mismatch(str(self.path), request, recorded, waiting is not None, self.again))
+        scope = running.get()
         if found is not None and scope is not None:
             scope.replayed.append(found)
             scope.cassette = self
         return found
 
-    def failed(self, kind: str, seconds: float) -> None:
-        """Notes an attempt that came to no reply; it goes into the metadata of the next interaction."""
-        with self._lock:
-            self._failures.append({"error": kind, "seconds": round(seconds, 3)})
+    def _remembered(self, error: LLMTesterError) -> LLMTesterError:
+        holder = running.get() or self
+        holder.error = holder.error or error
+        return error
 
-    def record(self, request: dict[str, Any], response: Mapping[str, Any], seconds: float) -> None:
+    def failed(self, request: Mapping[str, Any], kind: str, seconds: float) -> None:
+        """Notes an attempt that came to no reply; it goes into the metadata of the reply to the same request."""
+        with self._lock:
+            tries = self._failures.setdefault(self._key_of(request), [])
+            tries.append({"error": kind, "seconds": round(seconds, 3)})
+
+    def record(
+        self, request: dict[str, Any], response: Mapping[str, Any], seconds: float, *, retry: bool = False
+    ) -> None:
         """Adds an interaction and writes the file, so that a reply that was paid for is never lost.
 
         Args:
-            request: what `request` made of it.
-            response: status, headers (lists) and body (bytes, decoded).
+            request: what `asked` made of it.
+            response: status, headers (lists, names in lower case) and body (bytes, not compressed).
             seconds: from the request to the whole reply.
+            retry: whether the client says that it sent the same before.
 
         Raises:
-            CassetteError: the file cannot be written.
+            SecretFoundError: a secret would stand in the file; the reply is not in it.
+            CassetteError: the file cannot be written; likewise.
         """
-        kept = {
-            "status": response["status"],
-            "headers": kept_headers(response["headers"], self.scrubber),
-            "body": self._scrubbed(response["body"]),
-        }
-        facts: dict[str, Any] = {
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "origin": self.origin or urlsplit(request["uri"]).netloc,
-            "seconds": round(seconds, 3),
-        }
-        interaction = Interaction(request, kept, facts)
-        scope, key = _call.get(), self._key_of(request)
+        headers = response["headers"]
+        body = bodies.encode(response["body"], headers.get("content-type", [""])[0], self.scrubber)
+        kept = {"status": response["status"], "headers": kept_headers(headers, self.scrubber), "body": body}
+        origin = self.scrubber.text(self.origin or urlsplit(request["uri"]).netloc)
+        facts = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "origin": origin, "seconds": round(seconds, 3)}
+        scope, key = running.get(), self._key_of(request)
         with self._lock:
-            if attempts := self._earlier_attempts(key, scope):
+            refused = self._refused(key, scope, retry)
+            if attempts := [*_attempts(refused), *self._failures.get(key, [])]:
                 facts["attempts"] = attempts
-            interaction = self._same_as_before(key, interaction)
-            self._recorded.append((key, interaction, scope))
-            self._save()
+            interaction = self._as_before(Interaction(request, kept, facts, key=key))
+            recorded = [item for item in self._recorded if item is not refused] + [interaction]
+            self._save(recorded)
+            self._recorded, self._last[key] = recorded, (interaction, scope)
+            self._failures.pop(key, None)
         if scope is not None:
-            scope.recorded.append(interaction)
+            scope.recorded = [item for item in scope.recorded if item is not refused] + [interaction]
             scope.cassette = self
 
-    def _scrubbed(self, body: bytes) -> dict[str, Any] | None:
-        return self.scrubber.value(encode_body(body)) if body else None
+    def _refused(self, key: str, scope: Call | None, retry: bool) -> Interaction | None:
+        """The refusal after which the same request was sent again; it is part of how the reply came about.
 
-    def _earlier_attempts(self, key: str, scope: Call | None) -> list[dict[str, Any]]:
-        failures, self._failures = self._failures, []
-        if self._recorded:
-            last_key, last, last_scope = self._recorded[-1]
-            status = last.response["status"]
-            if last_key == key and last_scope is scope and status in _TRIED_AGAIN:
-                # The SDK or we tried again: the refusal is part of how this reply came about, not a reply of its own.
-                self._recorded.pop()
-                if scope is not None:
-                    scope.recorded.remove(last)
-                tried = {"status": status, "seconds": last.recorded["seconds"]}
-                return [*last.recorded.get("attempts", []), tried, *failures]
-        return failures
+        Outside of a `call`, only the client can say whether it tried again or was asked twice.
+        """
+        last, last_scope = self._last.get(key, (None, None))
+        again = retry or (scope is not None and last_scope is scope)
+        return last if last is not None and again and last.response["status"] in _TRIED_AGAIN else None
 
-    def _same_as_before(self, key: str, new: Interaction) -> Interaction:
+    def _as_before(self, new: Interaction) -> Interaction:
         """The interaction on disk where the reply is the same, so that recording it again changes no line."""
-        for old in self._loaded:
-            if old.response == new.response and id(old) not in self._played and self._key(old) == key:
+        waiting = self._waiting.get(new.key, deque())
+        for old in waiting:
+            if (old.request, old.response) == (new.request, new.response):
+                waiting.remove(old)
                 self._played.add(id(old))
                 return old
         return new
 
     def annotate(self, interaction: Interaction, facts: Mapping[str, Any]) -> None:
-        """Adds facts to an interaction's metadata and writes the file; what is on disk already stays as it is."""
-        with self._lock:
-            if any(old is interaction for old in self._loaded):
-                return
-            interaction.recorded.update(self.scrubber.value(dict(facts)))
-            interaction.text = None
-            self._save()
+        """Adds facts to an interaction's metadata and writes the file; what is on disk already stays as it is.
 
-    def _save(self) -> None:
-        interactions = self._merged()
-        if interactions == self._loaded and self.path.exists():
+        Raises:
+            CassetteError: the file cannot be written.
+        """
+        with self._lock:
+            if id(interaction) not in self._played:
+                interaction.recorded.update(self.scrubber.value(dict(facts)))
+                interaction.text = None
+                self._save(self._recorded)
+
+    def finish(self) -> None:
+        """Ends a `rewrite`: what was not recorded anew goes, unless nothing was recorded at all.
+
+        Raises:
+            CassetteError: the file cannot be written.
+        """
+        with self._lock:
+            if self.mode == "rewrite" and self._recorded:
+                anew = {id(interaction) for interaction in self._recorded}
+                self._write([item for item in self._merged(self._recorded) if id(item) in anew])
+
+    def _save(self, recorded: list[Interaction]) -> None:
+        try:
+            self._write(self._merged(recorded))
+        except CassetteError as error:
+            raise self._remembered(error) from error.__cause__
+
+    def _write(self, interactions: list[Interaction]) -> None:
+        if interactions == self._loaded and self._on_disk is not None:
             return
+        if self._on_disk is not None and (now := _on_disk(self.path)) is not None and now != self._on_disk:
+            raise CassetteError(
+                f"{self.path}: was changed since it was opened, by another process or an editor; it was left as it is. "
+                "Open it again, and give each process that records a file of its own"
+            )
         self.metadata = {**self.metadata, "versions": versions()}
         save(self.path, interactions, self.metadata, self.scrubber)
+        self._on_disk = _on_disk(self.path)
 
-    def _merged(self) -> list[Interaction]:
-        recorded = [interaction for _, interaction, _ in self._recorded]
-        if self.mode == "rewrite":
-            return recorded
-        if self.mode != "all":
+    def _merged(self, recorded: list[Interaction]) -> list[Interaction]:
+        if self.mode not in ("all", "rewrite"):
             return self._loaded + recorded
         anew: dict[str, list[Interaction]] = defaultdict(list)
-        for key, interaction, _ in self._recorded:
-            anew[key].append(interaction)
+        for interaction in recorded:
+            anew[interaction.key].append(interaction)
+        replaced = set(anew)
         merged: list[Interaction] = []
-        seen: set[str] = set()
         for old in self._loaded:
-            key = self._key(old)
-            if key not in anew:
-                merged.append(old)
-            elif key not in seen:
-                seen.add(key)
-                merged += anew[key]
-        return merged + [new for key, group in anew.items() if key not in seen for new in group]
+            # All that is new takes the place of the first that is old.
+            merged += anew.pop(old.key, []) if old.key in replaced else [old]
+        return merged + [interaction for left in anew.values() for interaction in left]
 
     @property
     def interactions(self) -> list[Interaction]:
         """What the file holds, with what was recorded since it was opened."""
         with self._lock:
-            return self._merged()
+            return self._merged(self._recorded)
 
     def unused(self) -> list[Interaction]:
         """The interactions of the file that nothing asked for so far."""
         with self._lock:
-            return [interaction for interaction in self._loaded if id(interaction) not in self._played]
+            anew = {interaction.key for interaction in self._recorded} if self.mode in ("all", "rewrite") else set()
+            return [item for item in self._loaded if id(item) not in self._played and item.key not in anew]
 
     def age_days(self) -> float | None:
         """Days since the oldest interaction was recorded; None where the file does not say."""
-        times = [interaction.recorded.get("at") for interaction in self._loaded]
-        dates = [datetime.fromisoformat(str(at)) for at in times if at]
+        dates = [date for interaction in self._loaded if (date := _date(interaction.recorded.get("at")))]
         return (datetime.now(UTC) - min(dates)).total_seconds() / 86400 if dates else None
+
+
+def _attempts(refused: Interaction | None) -> list[dict[str, Any]]:
+    if refused is None:
+        return []
+    attempt: dict[str, Any] = {"status": refused.response["status"], "seconds": refused.recorded.get("seconds")}
+    match refused.response["body"]:
+        case {"json": {"usage": dict(usage)}}:
+            attempt["usage"] = usage
+    return [*refused.recorded.get("attempts", []), attempt]
+
+
+def _date(text: object) -> datetime | None:
+    try:
+        date = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def _on_disk(path: Path) -> tuple[int, int, int] | None:
+    """What tells one version of a file from the next; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def reply_of(interaction: Interaction) -> tuple[int, dict[str, list[str]], bytes]:
     """Status, headers and body of a recorded reply, as a client gets them."""
     response = interaction.response
-    return response["status"], dict(response["headers"]), decode_body(response["body"])
+    return response["status"], dict(response["headers"]), bodies.decode(response["body"])
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    names = {"llm_tester": "llm_tester", "litellm": "litellm", "pydantic-ai": "pydantic-ai-slim", "vcrpy": "vcrpy"}
+    return {name: importlib.metadata.version(distribution) for name, distribution in names.items()}
 
 
 def versions() -> dict[str, str]:
     """The versions of llm_tester and of the libraries that make the calls."""
-    names = {"llm_tester": "llm_tester", "litellm": "litellm", "pydantic-ai": "pydantic-ai-slim", "vcrpy": "vcrpy"}
-    return {name: importlib.metadata.version(distribution) for name, distribution in names.items()}
+    return dict(_versions())

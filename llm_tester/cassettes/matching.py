@@ -2,16 +2,16 @@
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import CassetteMismatch
-from .storage import Interaction
 
 __all__ = ["key_of", "mismatch"]
 
 _MOST_DIFFERENCES = 20
+_MOST_COMPARED = 200
 _LONGEST_SHOWN = 200
 
 
@@ -27,7 +27,7 @@ def key_of(request: Mapping[str, Any]) -> str:
     parts = urlsplit(request["uri"])
     query = "&".join(sorted(parts.query.split("&")))
     body = json.dumps(_numbers(request["body"]), sort_keys=True)
-    return f"{request['method'].upper()} {parts.scheme}://{parts.netloc}{parts.path}?{query} {body}"
+    return f"{request['method'].upper()} {parts.scheme}://{parts.netloc}{parts.path or '/'}?{query} {body}"
 
 
 def _numbers(value: Any) -> Any:
@@ -40,14 +40,14 @@ def _numbers(value: Any) -> Any:
 
 
 def mismatch(
-    path: str, request: Mapping[str, Any], recorded: list[Interaction], played: bool, again: str
+    path: str, request: Mapping[str, Any], recorded: Sequence[Mapping[str, Any]], played: bool, again: str
 ) -> CassetteMismatch:
     """The error for a request that was not recorded.
 
     Args:
         path: the cassette's file.
         request: what was asked, without secrets.
-        recorded: what the file holds.
+        recorded: the requests that the file holds, without secrets.
         played: whether the very same request is in it, but was already answered.
         again: how to record again.
 
@@ -60,9 +60,10 @@ def mismatch(
     elif not recorded:
         lines.append("  recorded: nothing; there is no such file, or it holds no interaction")
     else:
-        nearest = max(recorded[:200], key=lambda item: _nearness(item.request, request))
-        lines.append(f"  nearest: {nearest.request['method']} {nearest.request['uri']}")
-        differences = list(_differences("body", _body(nearest.request), _body(request)))
+        alike = sorted(recorded, key=lambda one: _same_place(one, request), reverse=True)[:_MOST_COMPARED]
+        nearest = max(alike, key=lambda one: (*_same_place(one, request), _similarity(one, request)))
+        lines.append(f"  nearest: {nearest['method']} {nearest['uri']}")
+        differences = list(_differences("body", _body(nearest), _body(request)))
         lines += [f"  {line}" for difference in differences[:_MOST_DIFFERENCES] for line in difference.splitlines()]
         if len(differences) > _MOST_DIFFERENCES:
             lines.append(f"  and {len(differences) - _MOST_DIFFERENCES} more differences")
@@ -74,11 +75,14 @@ def _body(request: Mapping[str, Any]) -> Any:
     return next(iter(request["body"].values())) if request["body"] else None
 
 
-def _nearness(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[bool, bool, float]:
+def _same_place(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[bool, bool, bool]:
     one, two = urlsplit(recorded["uri"]), urlsplit(asked["uri"])
+    return one.netloc == two.netloc, one.path == two.path, recorded["method"].upper() == asked["method"]
+
+
+def _similarity(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> float:
     left, right = (json.dumps(_body(request), sort_keys=True)[:2000] for request in (recorded, asked))
-    similar = difflib.SequenceMatcher(None, left, right, autojunk=False).quick_ratio()
-    return one.netloc == two.netloc, one.path == two.path, similar
+    return difflib.SequenceMatcher(None, left, right, autojunk=False).quick_ratio()
 
 
 def _differences(place: str, recorded: Any, asked: Any) -> Iterator[str]:

@@ -1,376 +1,130 @@
-"""One patch of the process, counted in and out; each request goes to the cassette of the context that sends it.
-
-vcrpy's own stubs read and answer the requests of httpx, httpx2 and aiohttp. Its stub for urllib3 takes every patch of
-the process off for the length of each live request, so that requests of other threads pass by; `_urllib3` patches the
-one method below it instead, which serves requests as well.
-"""
+"""One patch of the process, counted in and out; each request goes to the cassette of the context that sends it."""
 
 import contextlib
 import functools
-import importlib
-import importlib.util
-import io
+import logging
+import os
+import sys
 import threading
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from vcr.request import Request
+from ..errors import CassetteError
+from .cassette import Cassette
+from .context import Fault, InForce, current, injected, is_offline, used
+from .hidden import callers, raise_hidden, was_told
 
-from ..errors import CassetteError, LLMTesterError
-from .cassette import Cassette, reply_of
-from .storage import encode_body
+__all__ = ["Fault", "current", "entered", "inject", "is_offline", "is_patched", "use_cassette"]
 
-__all__ = ["Fault", "current", "inject", "is_offline", "is_patched", "use_cassette"]
-
-_MARK = "__llm_tester_original__"
-
-
-class Fault(Protocol):
-    """Something that answers a request in the provider's place."""
-
-    def meet(self, client: str, request: Request) -> dict[str, Any] | None:
-        """The reply to give (status, headers, body), None to let the request go on; or raises the client's error."""
-
-
-_cassette: ContextVar[Cassette | None] = ContextVar("llm_tester_cassette", default=None)
-_faults: ContextVar[tuple[Fault, ...]] = ContextVar("llm_tester_faults", default=())
-
-
-def current() -> Cassette | None:
-    """The cassette of the calling context, None outside any."""
-    return _cassette.get()
-
-
-def is_offline() -> bool:
-    """Whether the calling context's requests are answered here: by a cassette that only replays, or by a fault."""
-    cassette = _cassette.get()
-    return bool(_faults.get()) or (cassette is not None and cassette.replays_only)
-
-
-class _Router:
-    """What vcrpy's stubs take for a cassette: whichever one the calling context uses, for one client library."""
-
-    # A miss raises where it is looked up, before the stub asks about protection.
-    write_protected = False
-
-    def __init__(self, client: str) -> None:
-        self.client = client
-
-    def can_play_response_for(self, request: Request) -> bool:
-        for fault in _faults.get():
-            if (reply := fault.meet(self.client, request)) is not None:
-                request.reply = reply
-                return True
-        cassette = _cassette.get()
-        if cassette is None:
-            return False
-        request.asked = cassette.request(_plain(request))
-        interaction = cassette.play(request.asked)
-        request.reply = None
-        if interaction is not None:
-            status, headers, body = reply_of(interaction)
-            request.reply = {"status": status, "headers": headers, "body": body}
-        request.started = time.perf_counter()
-        return request.reply is not None
-
-    def play_response(self, request: Request) -> dict[str, Any]:
-        if not hasattr(request, "reply") and not self.can_play_response_for(request):
-            raise CassetteError(f"{request.uri}: a redirect leads to what was not recorded; record it again")
-        reply = request.reply
-        return {
-            "status": {"code": reply["status"], "message": _phrase(reply["status"])},
-            "headers": reply["headers"],
-            "body": {"string": reply["body"]},
-        }
-
-    def filter_request(self, request: Request) -> Request:
-        return request
-
-    def find_requests_with_most_matches(self, request: Request) -> list[tuple[Request, list[str], list[str]]]:
-        # The aiohttp stub asks for candidates when it follows a redirect; it takes the request itself where there are
-        # none, and `play_response` then finds it or says that it is missing.
-        return []
-
-    def append(self, request: Request, response: Mapping[str, Any]) -> None:
-        cassette = _cassette.get()
-        if cassette is None:
-            return
-        asked = getattr(request, "asked", None) or cassette.request(_plain(request))
-        started = getattr(request, "started", None)
-        seconds = time.perf_counter() - started if started is not None else 0.0
-        headers = {str(name): [str(value) for value in values] for name, values in response["headers"].items()}
-        body = self._decoded(headers, response["body"].get("string") or b"")
-        reply = {"status": response["status"]["code"], "headers": headers, "body": body}
-        cassette.record(asked, reply, seconds)
-
-    def _decoded(self, headers: Mapping[str, list[str]], body: bytes) -> bytes:
-        encoding = [value for name, values in headers.items() if name.lower() == "content-encoding" for value in values]
-        if not encoding or self.client not in ("httpx", "httpx2"):
-            return body
-        # The stub hands over what came over the wire; the client's own decoders undo what it had offered to accept.
-        library = importlib.import_module(self.client)
-        content: bytes = library.Response(200, headers={"content-encoding": ", ".join(encoding)}, content=body).content
-        return content
-
-
-def _phrase(status: int) -> str:
-    import http
-
-    return http.HTTPStatus(status).phrase if status in set(http.HTTPStatus) else ""
-
-
-def _plain(request: Request) -> dict[str, Any]:
-    body = request.body
-    if hasattr(body, "read"):
-        body = body.read()
-    headers = {str(name): [str(value)] for name, value in request.headers.items()}
-    return {"method": request.method, "uri": request.uri, "headers": headers, "body": _body(body, headers)}
-
-
-def _body(body: Any, headers: Mapping[str, list[str]]) -> dict[str, Any] | None:
-    if body is None or body == b"" or body == "":
-        return None
-    if isinstance(body, str):
-        body = body.encode()
-    if isinstance(body, bytes | bytearray):
-        return _without_boundary(bytes(body), headers)
-    if isinstance(body, dict | list | tuple):
-        return {"json": _jsonable(body)}
-    if hasattr(body, "_fields"):
-        # aiohttp's form: its bytes can be made only once, so what it is made of is compared.
-        return {"json": [[dict(names), _text(value)] for names, _, value in body._fields]}
-    return encode_body(b"".join(part if isinstance(part, bytes) else str(part).encode() for part in body))
-
-
-def _without_boundary(body: bytes, headers: Mapping[str, list[str]]) -> dict[str, Any] | None:
-    kind = next((values[0] for name, values in headers.items() if name.lower() == "content-type"), "")
-    if "boundary=" in kind:
-        # A multipart boundary is random; what stands between is not.
-        boundary = kind.split("boundary=")[1].split(";")[0].strip('"')
-        body = body.replace(boundary.encode(), b"boundary")
-        headers["content-type"][:] = [kind.replace(boundary, "boundary")] if "content-type" in headers else []
-        return {"text": body.decode(errors="backslashreplace").replace("\r\n", "\n")}
-    return encode_body(body)
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
-    return value if isinstance(value, str | int | float | bool | None) else _text(value)
-
-
-def _text(value: Any) -> str:
-    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
-
-
-def _routed() -> bool:
-    return _cassette.get() is not None or bool(_faults.get())
-
-
-@contextlib.contextmanager
-def _noting_failures() -> Iterator[None]:
-    """Tells the cassette of an attempt that came to no reply; replays and injected faults are none of its own."""
-    started = time.perf_counter()
-    try:
-        yield
-    except LLMTesterError:
-        raise
-    except Exception as error:
-        cassette = _cassette.get()
-        if cassette is not None and not cassette.replays_only:
-            cassette.failed(type(error).__name__, time.perf_counter() - started)
-        raise
-
-
-def _sync(original: Callable[..., Any], stub: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def patched(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if not _routed():
-            return original(self, *args, **kwargs)
-        with _noting_failures():
-            return stub(self, *args, **kwargs)
-
-    return patched
-
-
-def _async(original: Callable[..., Awaitable[Any]], stub: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    async def patched(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if not _routed():
-            return await original(self, *args, **kwargs)
-        with _noting_failures():
-            return await stub(self, *args, **kwargs)
-
-    return patched
-
-
-def _targets() -> Iterator[tuple[Any, str, Callable[[Any], Any]]]:
-    """Each method to patch: its class, its name, and what makes the patched one of the original."""
-    for name in ("httpx", "httpx2"):
-        if importlib.util.find_spec(name):
-            yield from _httpx(importlib.import_module(name), _Router(name))
-    if importlib.util.find_spec("aiohttp"):
-        from aiohttp import ClientSession
-        from vcr.stubs.aiohttp_stubs import vcr_request
-
-        aiohttp = _Router("aiohttp")
-        yield ClientSession, "_request", lambda real: _async(real, vcr_request(aiohttp, real))
-    if importlib.util.find_spec("urllib3"):
-        from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-
-        yield HTTPConnectionPool, "_make_request", lambda real: _sync(real, _urllib3(_Router("urllib3"), real))
-        yield HTTPSConnectionPool, "_prepare_proxy", lambda real: _sync(real, lambda self, conn: None)
-
-
-def _httpx(library: Any, router: _Router) -> Iterator[tuple[Any, str, Callable[[Any], Any]]]:
-    from vcr.stubs.httpx_stubs import vcr_handle_async_request, vcr_handle_request
-
-    yield (
-        library.HTTPTransport,
-        "handle_request",
-        lambda real: _sync(real, vcr_handle_request(router, real, library)),
-    )
-    yield (
-        library.AsyncHTTPTransport,
-        "handle_async_request",
-        lambda real: _async(real, vcr_handle_async_request(router, real, library)),
-    )
-
-
-def _urllib3(router: _Router, original: Callable[..., Any]) -> Callable[..., Any]:
-    from urllib3 import HTTPHeaderDict, HTTPResponse
-
-    def make_request(pool: Any, conn: Any, method: str, url: str, **kwargs: Any) -> Any:
-        port = "" if pool.port in (None, {"http": 80, "https": 443}[pool.scheme]) else f":{pool.port}"
-        uri = url if "://" in url else f"{pool.scheme}://{pool.host}{port}{url}"
-        request = Request(method, uri, kwargs.get("body"), dict(kwargs.get("headers") or {}))
-        if hasattr(kwargs.get("body"), "__next__"):
-            kwargs["body"] = iter(request.body)
-        if router.can_play_response_for(request):
-            played = router.play_response(request)
-        else:
-            if pool.proxy is not None and conn.is_closed and pool.scheme == "https":
-                getattr(type(pool)._prepare_proxy, _MARK)(pool, conn)
-            real = original(pool, conn, method, url, **{**kwargs, "preload_content": True, "decode_content": True})
-            headers: dict[str, list[str]] = {}
-            for name, value in real.headers.items():
-                headers.setdefault(name, []).append(value)
-            played = {
-                "status": {"code": real.status, "message": real.reason},
-                "headers": headers,
-                "body": {"string": real.data},
-            }
-            router.append(request, played)
-        return HTTPResponse(
-            body=io.BytesIO(played["body"]["string"]),
-            headers=HTTPHeaderDict(
-                (name, value)
-                for name, values in played["headers"].items()
-                # The body is decoded and whole by now.
-                if name.lower() not in ("content-encoding", "transfer-encoding", "content-length")
-                for value in values
-            ),
-            status=played["status"]["code"],
-            reason=played["status"]["message"],
-            preload_content=kwargs.get("preload_content", True),
-            request_method=method,
-            request_url=url,
-            retries=kwargs.get("retries"),
-        )
-
-    return make_request
+Method = Callable[..., Any]
 
 
 class _Patch:
-    """The one patch of the process."""
+    """The one patch of the process, and who uses it."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.users = 0
-        self.undo: list[tuple[Any, str, Any, Any]] = []
+        self.users: set[Cassette | InForce] = set()
+        # What was patched over, by the patched method; never emptied, because vcrpy may put one of ours back after we
+        # took it off, and so that a method is patched only once.
+        self.over: dict[Method, Method] = {}
+        self.log_records: Callable[..., logging.LogRecord] | None = None
 
-    def acquire(self) -> None:
+    def add(self, user: Cassette | InForce) -> None:
+        """Patches the process, where it is not yet."""
         with self.lock:
-            self.users += 1
-            if self.users > 1:
-                return
-            try:
-                self._install()
-            except BaseException:
-                self.release()
-                raise
+            if isinstance(user, Cassette) and not user.replays_only:
+                self._refuse_second_writer(user)
+            self.users.add(user)
+            for owner, name, make in _targets():
+                found = owner.__dict__[name]
+                if found not in self.over:
+                    # Not yet patched, or vcrpy's use_cassette has begun or ended since.
+                    setattr(owner, name, self._patched(found, make))
+            if self.log_records is None:
+                self.log_records = logging.getLogRecordFactory()
+                logging.setLogRecordFactory(_log_record)
 
-    def _install(self) -> None:
-        for owner, name, make in _targets():
-            found = owner.__dict__[name]
-            original = getattr(found, _MARK, found)
-            patched = make(original)
-            setattr(patched, _MARK, original)
-            self.undo.append((owner, name, found, patched))
-            setattr(owner, name, patched)
+    def _refuse_second_writer(self, new: Cassette) -> None:
+        for user in self.users:
+            if isinstance(user, Cassette) and not user.replays_only and _same_file(user.path, new.path):
+                raise CassetteError(
+                    f"{new.path}: is already open for recording in another context; give each its own file"
+                )
 
-    def release(self) -> None:
+    def _patched(self, found: Method, make: Callable[[Method, Method], Method]) -> Method:
+        for patched, below in self.over.items():
+            if below is found:
+                return patched
+        real = found
+        while getattr(real, "__globals__", {}).get("__name__", "").startswith("vcr."):
+            # A cassette of plain vcrpy around ours does not see the requests of ours.
+            real = real.__wrapped__  # type: ignore[attr-defined]
+        patched = functools.wraps(found)(make(found, real))
+        self.over[patched] = found
+        return patched
+
+    def drop(self, user: Cassette | InForce) -> None:
+        """Ends a use, and takes the patch off where it was the last; may be repeated."""
+        user.closed = True
         with self.lock:
-            self.users -= 1
+            self.users.discard(user)
             if self.users:
                 return
-            while self.undo:
-                owner, name, found, patched = self.undo.pop()
-                # Where someone else patched over ours in the meantime, taking theirs off is not ours to do; what they
-                # put back later passes every request through.
-                if owner.__dict__[name] is patched:
-                    setattr(owner, name, getattr(found, _MARK, found))
+            for owner, name, _ in _targets():
+                # What someone else patched over ours is not ours to take off.
+                if (below := self.over.get(owner.__dict__[name])) is not None:
+                    setattr(owner, name, below)
+            if self.log_records is not None and logging.getLogRecordFactory() is _log_record:
+                logging.setLogRecordFactory(self.log_records)
+                self.log_records = None
 
 
 _patch = _Patch()
 
 
+@functools.cache
+def _targets() -> tuple[tuple[type, str, Callable[[Method, Method], Method]], ...]:
+    # Importing the client libraries takes half a second, which only a process with a cassette should pay.
+    from . import clients
+
+    return tuple(clients.targets())
+
+
+def _log_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    """Keeps the keys of the calling context's cassette out of every log: the HTTP clients' log whole URLs."""
+    record = (_patch.log_records or logging.LogRecord)(*args, **kwargs)
+    if (cassette := current()) is not None:
+        # A message that cannot be formatted is for the handlers to complain about.
+        with contextlib.suppress(Exception):
+            message = record.getMessage()
+            if (clean := cassette.scrubber.parameters(message)) != message:
+                record.msg, record.args = clean, ()
+    return record
+
+
+def _same_file(one: Path, two: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(two)
+
+
 def is_patched() -> bool:
     """Whether the process is patched at the moment."""
-    return _patch.users > 0
-
-
-class _Recording:
-    """The files that are open for recording: two writers of one file would lose each other's replies."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.paths: set[Path] = set()
-
-
-_recording = _Recording()
+    return bool(_patch.users)
 
 
 @contextlib.contextmanager
-def _alone(cassette: Cassette) -> Iterator[None]:
-    if cassette.replays_only:
-        yield
-        return
-    with _recording.lock:
-        if cassette.path in _recording.paths:
-            raise CassetteError(
-                f"{cassette.path}: is already open for recording in another context; give each its own file"
-            )
-        _recording.paths.add(cassette.path)
+def _patched(user: Cassette | InForce) -> Iterator[None]:
     try:
+        _patch.add(user)
         yield
     finally:
-        with _recording.lock:
-            _recording.paths.discard(cassette.path)
-
-
-@contextlib.contextmanager
-def _patched() -> Iterator[None]:
-    _patch.acquire()
-    try:
-        yield
-    finally:
-        _patch.release()
+        try:
+            _patch.drop(user)
+        except KeyboardInterrupt:
+            # It came in the middle, and the process must not stay patched.
+            _patch.drop(user)
+            raise
 
 
 @contextlib.contextmanager
@@ -401,15 +155,26 @@ def use_cassette(
 
     Raises:
         CassetteError: the file cannot be read or written, or has interactions that nothing asked for.
-        CassetteMismatch: a request is not what was recorded.
+        CassetteMismatch: a request is not what was recorded. Both are raised at the end where something between, such
+            as an SDK that tries again, wrapped or swallowed them.
     """
     cassette = Cassette(path, record, origin=origin, again=again, match_body=match_body)
-    with _alone(cassette), _patched():
-        token = _cassette.set(cassette)
+    opened_by = callers(sys._getframe(2))
+    with _patched(cassette):
+        cassette.outer = used.get()
+        used.set(cassette)
         try:
             yield cassette
+        except (Exception, BaseExceptionGroup) as error:
+            if cassette.error is not None and not was_told(cassette.error, opened_by):
+                raise_hidden(cassette.error, error)
+            raise
         finally:
-            _cassette.reset(token)
+            cassette.closed = True
+            used.set(current())
+        if cassette.error is not None and not was_told(cassette.error, opened_by):
+            raise_hidden(cassette.error, None)
+        cassette.finish()
     if fail_on_unused and cassette.mode not in ("all", "rewrite") and (unused := cassette.unused()):
         first = unused[0].request
         raise CassetteError(
@@ -419,11 +184,27 @@ def use_cassette(
 
 
 @contextlib.contextmanager
+def entered(cassette: Cassette) -> Iterator[None]:
+    """Uses an open cassette in the calling context too: another thread or task than the one that opened it.
+
+    Args:
+        cassette: what `use_cassette` yielded.
+    """
+    token = used.set(cassette)
+    try:
+        yield
+    finally:
+        used.reset(token)
+
+
+@contextlib.contextmanager
 def inject(fault: Fault) -> Iterator[None]:
     """Lets a fault answer the requests of the calling context, before its cassette does."""
-    with _patched():
-        token = _faults.set((fault, *_faults.get()))
+    entry = InForce(fault)
+    with _patched(entry):
+        injected.set((entry, *injected.get()))
         try:
             yield
         finally:
-            _faults.reset(token)
+            entry.closed = True
+            injected.set(tuple(left for left in injected.get() if not left.closed))

@@ -3,70 +3,131 @@
 import base64
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote, quote_plus, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from ..config import settings
+from ..config import Settings, settings
+from ..errors import ConfigError
 
-__all__ = ["PLACEHOLDER", "Scrubber", "environment_secrets", "find_key_shapes"]
+__all__ = ["PLACEHOLDER", "Scrubber", "default_scrubber", "environment_secrets", "find_key_shapes", "reset"]
 
 PLACEHOLDER = "REDACTED"
 
 # A shorter value is a flag or a number, and would be scrubbed out of ordinary text.
 _SHORTEST_SECRET = 6
 
-# What vendors document or publish to secret scanners as the shape of their keys.
+# What vendors document or publish to secret scanners as the shape of their keys. Ordinary words with a hyphen
+# ("sk-learn-based") have neither a digit nor a long part without one.
 _KEY_SHAPES = re.compile(
     r"""
-      \b(?:sk|pk|rk)-(?:ant-|proj-|or-v1-|svcacct-|admin-|lf-)?[A-Za-z0-9_-]{16,}   # OpenAI, Anthropic, OpenRouter
-    | \bAIza[0-9A-Za-z_-]{30,}                          # Google
-    | \bya29\.[0-9A-Za-z_-]{20,}                        # Google OAuth
-    | \b(?:gsk|xai|pplx|csk|nvapi|fw|tgp_v1|r8|hf|co)[_-][A-Za-z0-9_-]{20,}  # Groq, xAI, Perplexity, Cerebras, ...
-    | \b(?:AKIA|ASIA)[0-9A-Z]{16}\b                     # AWS
-    | \b(?:ghp|gho|ghs|ghu|ghr)_[A-Za-z0-9]{30,}        # GitHub
+      \b(?:sk|pk|rk)-(?=[A-Za-z0-9_-]*(?:\d|[A-Za-z0-9_]{16}))[A-Za-z0-9_-]{16,}  # OpenAI, Anthropic, OpenRouter, ...
+    | \b(?:sk|pk|rk)_(?:live_|test_)?[A-Za-z0-9]{16,}                             # Stripe, ElevenLabs
+    | \bAIza[0-9A-Za-z_-]{30,}                                                    # Google
+    | \bya29\.[0-9A-Za-z_-]{20,}                                                  # Google OAuth
+    | \b(?:gsk_|xai-|pplx-|csk-|nvapi-|fw_|tgp_v1_|r8_|hf_|jina_|tvly-|lsv2_|pcsk_|npm_)  # Groq, xAI, Perplexity, ...
+      (?=[A-Za-z0-9_-]*(?:\d|[A-Za-z0-9]{16}))[A-Za-z0-9_-]{20,}
+    | \bdapi[0-9a-f]{32}                                                          # Databricks
+    | \b(?:AKIA|ASIA)[0-9A-Z]{16}\b                                               # AWS
+    | \bgh[oprsu]_[A-Za-z0-9]{30,}                                                # GitHub
     | \bgithub_pat_[A-Za-z0-9_]{30,}
-    | \bglpat-[A-Za-z0-9_-]{20,}                        # GitLab
-    | \bxox[abprs]-[A-Za-z0-9-]{10,}                    # Slack
-    | \beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}    # JSON web token
-    | \b[Bb]earer\s+(?!REDACTED)[A-Za-z0-9._~+/-]{12,}=*
+    | \bglpat-[A-Za-z0-9_-]{20,}                                                  # GitLab
+    | \bxox[abeprs]-[A-Za-z0-9-]{10,}                                             # Slack
+    | \beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}          # JSON web token
+    | \b[Bb]earer\s+(?=[A-Za-z0-9._~+/-]*(?:\d|[A-Za-z0-9._~+/-]{20}))[A-Za-z0-9._~+/-]{12,}=*
     | -----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----(?:.|\n|\\n)*?(?:-----END[ ][A-Z ]*PRIVATE[ ]KEY-----|\Z)
     """,
     re.VERBOSE,
 )
+# One of these stands in each of the shapes; looking for them first is 50 times faster than the expression.
+_MARKS = (
+    *("sk-", "pk-", "rk-", "sk_", "pk_", "rk_", "AIza", "ya29.", "gsk_", "xai-", "pplx-", "nvapi-", "fw_", "tgp_v1_"),
+    *("r8_", "hf_", "jina_", "tvly-", "lsv2_", "npm_", "dapi", "AKIA", "ASIA", "gh", "glpat-", "xox", "eyJ", "earer"),
+    "PRIVATE KEY-----",
+)
 
-# Query parameters that carry credentials: Google's key, Azure's and AWS's signatures, and the common names.
-_SECRET_PARAMETERS = re.compile(
-    r"^(?:.*[-_])?(?:key|apikey|token|secret|password|sig|signature|credential|code|auth)$", re.IGNORECASE
+# Query and form parameters that carry credentials: Google's key, Azure's and AWS's signatures, OAuth's names. Names
+# such as page_token or country_code are none of them: two requests that differ there are two requests.
+_PARAMETERS = re.compile(
+    r"((?:^|[?&;])(?:key|api[-_]?key|subscription-key|access[-_]?key|(?:access|auth|id|refresh|session)[-_]?token"
+    r"|token|secret|client[-_]?secret|password|sig|signature|x-(?:amz|goog)-(?:signature|credential|security-token))=)"
+    r"[^&#\s\"'<>]+",
+    re.IGNORECASE,
 )
 
 
 def environment_secrets() -> frozenset[str]:
     """The values that must not be written: of key variables in the environment, and of the `.env` file."""
-    active = settings()
+    try:
+        active = settings()
+    except ConfigError:
+        # A plain client's cassette needs no config, and a config.json in its directory may be of something else.
+        active = Settings(None)
     values = {secret.get_secret_value() for secret in active.secrets()}
     return frozenset(value for value in values if len(value) >= _SHORTEST_SECRET)
 
 
 def find_key_shapes(text: str) -> list[str]:
     """The first characters of everything in a text that looks like a key, enough to find it, too few to use it."""
-    return [f"{match.group()[:7]}…" for match in _KEY_SHAPES.finditer(text)]
+    if not any(mark in text for mark in _MARKS):
+        return []
+    return [f"{match.group()[:7]}…" for match in _KEY_SHAPES.finditer(text) if match.group() != PLACEHOLDER]
+
+
+def _hexadecimal(digits: str) -> str:
+    return "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in digits)
+
+
+def _ways(characters: str) -> Iterator[str]:
+    """How a run of backslashes, or one other character, may be written: plain, percent-encoded, or escaped in JSON.
+
+    JSON within JSON escapes again, so one to four backslashes count as one.
+    """
+    if characters[0] == "\\":
+        length = len(characters)
+        yield rf"\\{{{length},{4 * length}}}"
+        yield f"(?:%5[cC]){{{length},{2 * length}}}"
+        yield rf"(?:\\{{1,4}}u005[cC]){{{length}}}"
+        return
+    yield re.escape(characters)
+    yield "".join("%" + _hexadecimal(f"{byte:02x}") for byte in characters.encode("utf-8", "surrogatepass"))
+    units = characters.encode("utf-16-be", "surrogatepass").hex()
+    yield "".join(rf"\\\\{{0,3}}u{_hexadecimal(units[at : at + 4])}" for at in range(0, len(units), 4))
+    if (short := json.dumps(characters)[1:-1]).startswith("\\") and short[1] != "u":
+        yield rf"\\\\{{0,3}}{re.escape(short[1])}"
+    if characters == "/":
+        yield r"\\\\{0,3}/"
+    if characters == " ":
+        yield r"\+"
 
 
 @lru_cache(maxsize=512)
-def _encodings(secret: str) -> tuple[str, ...]:
-    raw = secret.encode()
-    forms = {secret, quote(secret, safe=""), quote(secret), quote_plus(secret)}
-    forms |= {form.replace("%2F", "%2f").replace("%2B", "%2b").replace("%3D", "%3d") for form in tuple(forms)}
-    forms |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], secret.replace("/", "\\/")}
-    for shift in range(3):
-        # Inside a longer base64 text ("user:key") a value stands at one of three bit offsets; the characters at its
-        # edges also encode its neighbours and are left out.
-        shifted = base64.b64encode(b"\0" * shift + raw)
-        inner = shifted[-(-shift * 8 // 6) : (shift + len(raw)) * 8 // 6].decode()
-        forms |= {inner, inner.translate(str.maketrans("+/", "-_"))}
-    return tuple(sorted((form for form in forms if form), key=len, reverse=True))
+def _written(secret: str) -> re.Pattern[str]:
+    """A secret in plain, URL-encoded or JSON-escaped form, each character in any of them."""
+    runs = re.findall(r"\\+|[^\\]", secret, re.DOTALL)
+    return re.compile("".join(f"(?:{'|'.join(_ways(run))})" for run in runs))
+
+
+@lru_cache(maxsize=512)
+def _in_base64(secret: str) -> frozenset[str]:
+    """A secret inside a longer base64 text ("user:key"), as an expression for each of the three bit offsets.
+
+    The characters at its edges also encode its neighbours and are left out.
+    """
+    found = set()
+    for form in {
+        secret,
+        quote(secret, safe=""),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+    }:
+        raw = form.encode("utf-8", "surrogatepass")
+        for shift in range(3):
+            text = base64.b64encode(b"\0" * shift + raw).decode()
+            inner = text[-(-shift * 8 // 6) : (shift + len(raw)) * 8 // 6]
+            found.add(inner.replace("+", r"(?:[+-]|%2[bB])").replace("/", r"(?:[/_]|%2[fF]|\\{1,4}/)"))
+    return frozenset(found)
 
 
 class Scrubber:
@@ -77,15 +138,20 @@ class Scrubber:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        forms = {form for secret in secrets for form in _encodings(secret)}
-        ordered = sorted(forms, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        known = sorted(secrets, key=len, reverse=True)
+        self._known = [_written(secret) for secret in known]
+        if encoded := sorted({form for secret in known for form in _in_base64(secret)}, key=len, reverse=True):
+            self._known.append(re.compile("|".join(encoded)))
 
     def text(self, text: str) -> str:
         """A text without secrets."""
-        if self._known:
-            text = self._known.sub(PLACEHOLDER, text)
-        return _KEY_SHAPES.sub(PLACEHOLDER, text)
+        for known in self._known:
+            text = known.sub(PLACEHOLDER, text)
+        return _KEY_SHAPES.sub(PLACEHOLDER, text) if any(mark in text for mark in _MARKS) else text
+
+    def bytes(self, data: bytes) -> bytes:
+        """Bytes of any kind without secrets."""
+        return self.text(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
     def value(self, value: Any) -> Any:
         """A JSON value without secrets, in its keys too."""
@@ -97,21 +163,46 @@ class Scrubber:
             return [self.value(item) for item in value]
         return value
 
+    def parameters(self, text: str) -> str:
+        """A query, a form, or a text with URLs in it, without secrets and the values of secret parameters."""
+        return self.text(_PARAMETERS.sub(rf"\g<1>{PLACEHOLDER}", text))
+
     def url(self, url: str) -> str:
-        """A URL without its user, the values of its secret parameters, and secrets anywhere else."""
-        parts = urlsplit(url)
+        """A URL without its user, its fragment, the values of its secret parameters, and secrets anywhere else."""
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            # A server may redirect to what is no URL.
+            return self.parameters(url)
         host = parts.netloc.rpartition("@")[2]
-        pairs = [pair.partition("=") for pair in parts.query.split("&") if pair]
-        query = "&".join(
-            f"{name}={PLACEHOLDER}" if equals and _SECRET_PARAMETERS.match(name) else f"{name}{equals}{value}"
-            for name, equals, value in pairs
-        )
-        return self.text(urlunsplit((parts.scheme, host, parts.path, query, "")))
+        return self.parameters(urlunsplit((parts.scheme, host, parts.path, parts.query, "")))
 
     def find(self, text: str) -> list[str]:
-        """What in a text is a known secret or looks like one, each as its first characters."""
-        known = [f"{match.group()[:3]}…" for match in self._known.finditer(text)] if self._known else []
-        return known + find_key_shapes(text)
+        """What in a text is a known secret or looks like one; of the known no character is told."""
+        known = ["a known key" for pattern in self._known if pattern.search(text)]
+        return known[:1] + [f"what looks like a key, {shape}" for shape in find_key_shapes(text)]
+
+    def places(self, value: Any, place: str) -> Iterator[tuple[str, str]]:
+        """Where in a JSON value secrets stand, and what they are.
+
+        Args:
+            value: the value.
+            place: its own name.
+
+        Yields:
+            A place such as `body.json.messages[0].content`, and what `find` says of it.
+        """
+        if isinstance(value, dict):
+            for key, item in value.items():
+                if found := self.find(str(key)):
+                    yield f"a key of {place}", found[0]
+                else:
+                    yield from self.places(item, f"{place}.{key}")
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                yield from self.places(item, f"{place}[{index}]")
+        elif found := self.find(str(value)):
+            yield place, found[0]
 
 
 def default_scrubber() -> Scrubber:
@@ -127,4 +218,5 @@ def _scrubber(secrets: frozenset[str]) -> Scrubber:
 def reset() -> None:
     """Forgets the compiled secrets."""
     _scrubber.cache_clear()
-    _encodings.cache_clear()
+    _written.cache_clear()
+    _in_base64.cache_clear()

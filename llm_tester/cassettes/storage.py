@@ -7,17 +7,15 @@
       response: {status, headers, body}
       recorded: {at, origin, seconds, provider, model, answered, usage, cost_usd, attempts}
 
-A body is `json` (decoded, so that a prompt is text and a diff is by line), `text`, or `base64` of anything else.
-Plain vcrpy cassettes (`version: 1`, bodies as strings) are read as well, and written back in this format.
+`bodies` says what a body is. Plain vcrpy cassettes (`version: 1`, bodies as strings) are read as well, and written back
+in this format.
 """
 
-import base64
 import contextlib
 import hashlib
-import json
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,14 +25,22 @@ from urllib.parse import quote
 import yaml
 
 from ..errors import CassetteError, SecretFoundError
+from . import bodies
+from .layout import written
 from .secrets import Scrubber
 
-__all__ = ["FORMAT", "Interaction", "cassette_path", "check_path", "load", "save"]
+__all__ = ["FORMAT", "Interaction", "cassette_path", "check_path", "kept_headers", "load", "save"]
 
 FORMAT = 1
 
-# Headers that a client needs to read the body, or to wait; every other header may hold a key, an account or a date.
-_KEPT_HEADERS = frozenset({"accept", "content-type", "location", "retry-after", "retry-after-ms"})
+# Headers that a client needs to read the body, to wait, or to tell an error; every other header may hold a key, an
+# account or a date.
+_KEPT_HEADERS = frozenset(
+    {
+        *("accept", "content-encoding", "content-type", "location", "operation-location"),
+        *("retry-after", "retry-after-ms", "x-amzn-errortype", "x-should-retry"),
+    }
+)
 
 _LONGEST_PART = 200
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?$")
@@ -48,24 +54,15 @@ class Interaction:
         request: method, uri, headers and body, already without secrets.
         response: status, headers and body, already without secrets and decoded.
         recorded: when and from what it was recorded, and what it cost; empty in a plain vcrpy cassette.
+        text: how it stands in the file, once that is known.
+        key: what a request must have in common with it to be answered by it, once that is known.
     """
 
     request: dict[str, Any]
     response: dict[str, Any]
     recorded: dict[str, Any] = field(default_factory=dict)
     text: str | None = field(default=None, repr=False, compare=False)
-
-
-class _Dumper(yaml.CSafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _text(dumper: yaml.CSafeDumper, value: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
-
-
-_Dumper.add_representer(str, _text)
+    key: str = field(default="", repr=False, compare=False)
 
 
 def cassette_path(root: str | Path, *parts: str) -> Path:
@@ -73,7 +70,7 @@ def cassette_path(root: str | Path, *parts: str) -> Path:
 
     A part stays as it is where it is lower-case letters, digits, `.`, `_` and `-`. Other characters are
     percent-encoded as in a URL; a part with capitals (which some file systems do not tell apart), a reserved name, or
-    one of over 200 bytes gets `~` and eight digits of its SHA-256.
+    one of over 200 bytes gets `~` and sixteen digits of its SHA-256.
 
     Args:
         root: the directory of the cassettes.
@@ -87,12 +84,12 @@ def cassette_path(root: str | Path, *parts: str) -> Path:
 
 
 def _safe(part: str) -> str:
-    encoded = quote(part, safe="").replace("~", "%7E")
+    raw = part.encode("utf-8", "surrogatepass")
+    encoded = quote(raw, safe="").replace("~", "%7E")
     plain = encoded.strip(".") == encoded and not _RESERVED.match(encoded)
     if plain and part == part.lower() and 0 < len(encoded) <= _LONGEST_PART:
         return encoded
-    digest = hashlib.sha256(part.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{encoded.strip('.')[:_LONGEST_PART]}~{digest}"
+    return f"{encoded.strip('.')[:_LONGEST_PART]}~{hashlib.sha256(raw).hexdigest()[:16]}"
 
 
 def check_path(path: str | Path) -> Path:
@@ -115,6 +112,15 @@ def check_path(path: str | Path) -> Path:
     return given.absolute()
 
 
+class _Loader(yaml.CSafeLoader):
+    """Reads what stands there: a date that someone wrote without quotes stays the text that a body had."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own way of saying it)
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":merge", ":value"))]
+        for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def load(path: Path) -> tuple[list[Interaction], dict[str, Any]]:
     """Reads a cassette.
 
@@ -128,20 +134,26 @@ def load(path: Path) -> tuple[list[Interaction], dict[str, Any]]:
         CassetteError: it cannot be read or decoded, or has a format this version does not know. It stays as it is.
     """
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        text = path.read_text(encoding="utf-8")
+        data = yaml.load(text, Loader=_Loader)
     except FileNotFoundError:
         return [], {}
     except (OSError, UnicodeDecodeError) as error:
         raise CassetteError(f"{path}: cannot be read as UTF-8 text ({error}); the file was left as it is") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         place = getattr(error, "problem_mark", None)
         line = f", line {place.line + 1}" if place else ""
-        raise CassetteError(f"{path}{line}: not YAML; restore the file, or delete it and record again") from error
+        raise CassetteError(
+            f"{path}{line}: is not whole YAML ({getattr(error, 'problem', None) or error}); restore the file, or "
+            "delete it and record again"
+        ) from error
     if isinstance(data, list):
-        raise CassetteError(f"{path}: written by vcrpy before 1.0; record it again")
+        raise CassetteError(f"{path}: was written by vcrpy before 1.0; record it again")
     if not isinstance(data, dict) or not isinstance(data.get("interactions"), list):
         raise CassetteError(f"{path}: holds no list of interactions; restore the file, or delete it and record again")
     _check_format(path, data)
+    if "&" in text and "*" in text and not _fits(data, len(text)):
+        raise CassetteError(f"{path}: its YAML aliases unfold to more than the file holds; record it again")
     try:
         return [_read(item) for item in data["interactions"]], dict(data.get("metadata") or {})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -157,103 +169,70 @@ def _check_format(path: Path, data: Mapping[str, Any]) -> None:
         raise CassetteError(f"{path}: has vcrpy's format {data.get('version')!r}, expected 1: record it again")
 
 
+def _fits(data: Any, limit: int) -> bool:
+    """Whether a tree has at most so many nodes; without aliases each takes at least a character of the file."""
+    waiting = [data]
+    while waiting and limit > 0:
+        node = waiting.pop()
+        limit -= 1
+        if isinstance(node, dict | list):
+            waiting += node.values() if isinstance(node, dict) else node
+    return not waiting
+
+
 def _read(item: Mapping[str, Any]) -> Interaction:
     request, response = dict(item["request"]), dict(item["response"])
     request["headers"], response["headers"] = _lists(request.get("headers")), _lists(response.get("headers"))
-    status = response["status"]
-    if isinstance(status, dict):
-        # vcrpy's way of writing it.
-        response["status"] = int(status["code"])
-        response["body"] = _plain_body((response.get("body") or {}).get("string"))
-        request["body"] = _plain_body(request.get("body"))
     request["method"], request["uri"] = str(request["method"]), str(request["uri"])
-    decode_body(response.get("body"))
+    request.setdefault("body", None)
+    response.setdefault("body", None)
+    if isinstance(status := response["status"], dict):
+        # vcrpy's way of writing it: bodies as they came over the wire, and every header.
+        response["status"] = status["code"]
+        request["body"] = _from_vcrpy(request["body"], request["headers"])
+        response["body"] = _from_vcrpy((response["body"] or {}).get("string"), response["headers"])
+    if not isinstance(response["status"], int):
+        raise ValueError(f"the status is {response['status']!r}")
+    bodies.decode(request["body"])
+    bodies.decode(response["body"])
     return Interaction(request, response, dict(item.get("recorded") or {}))
 
 
 def _lists(headers: Mapping[str, Any] | None) -> dict[str, list[str]]:
     return {
-        name: [str(value) for value in (values if isinstance(values, list) else [values])]
+        str(name).lower(): [str(value) for value in (values if isinstance(values, list) else [values])]
         for name, values in (headers or {}).items()
+        if str(name).lower() in _KEPT_HEADERS
     }
 
 
-def _plain_body(body: Any) -> dict[str, Any] | None:
-    return encode_body(body.encode() if isinstance(body, str) else body)
+def _from_vcrpy(body: str | bytes | None, headers: dict[str, list[str]]) -> dict[str, Any] | None:
+    raw = body.encode() if isinstance(body, str) else body or b""
+    # Some of vcrpy's stubs keep the header of a body that they have decoded already.
+    plain = bodies.uncompressed(raw, headers) if "content-encoding" in headers else None
+    headers.pop("content-encoding", None)
+    kind = headers.get("content-type", [""])[0]
+    return bodies.encode(raw if plain is None else plain, kind, Scrubber())
 
 
 def kept_headers(headers: Mapping[str, list[str]], scrubber: Scrubber) -> dict[str, list[str]]:
-    """The headers that may be written, lower-case and sorted."""
-    lower = {name.lower(): values for name, values in headers.items()}
-    return {name: [scrubber.text(value) for value in lower[name]] for name in sorted(_KEPT_HEADERS & lower.keys())}
-
-
-def encode_body(body: bytes | None) -> dict[str, Any] | None:
-    """A body as it is written: JSON decoded where it comes back the same, else text, else base64; None if empty."""
-    if not body:
-        return None
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(body).decode()}
-    try:
-        # Numbers that a float cannot hold, keys that stand twice and halves of a surrogate pair would not come back:
-        # such a body stays text.
-        value = json.loads(text, object_pairs_hook=_unique, parse_float=_exact, parse_constant=_refuse)
-        json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
-        value = None
-    if isinstance(value, dict | list):
-        return {"json": value}
-    return {"text": text} if _writable(text) else {"base64": base64.b64encode(body).decode()}
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(found := dict(pairs)) < len(pairs):
-        raise ValueError("a key stands twice")
-    return found
-
-
-def _exact(number: str) -> float:
-    if float(number) in (float("inf"), float("-inf")):
-        raise ValueError("out of range")
-    return float(number)
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(constant)
-
-
-def _writable(text: str) -> bool:
-    # YAML folds these line ends, so the text would not come back as it was.
-    return not any(mark in text for mark in ("\r", "\x85", "\u2028", "\u2029", "\ufeff", "\0"))
-
-
-def decode_body(body: Mapping[str, Any] | None) -> bytes:
-    """The bytes of a body as it was written."""
-    if not body:
-        return b""
-    if "json" in body:
-        return json.dumps(body["json"], ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-    if "base64" in body:
-        return base64.b64decode(body["base64"], validate=True)
-    return str(body["text"]).encode()
+    """The headers that may be written, sorted; names are lower-case."""
+    kept = {name: [scrubber.url(value) for value in headers[name]] for name in sorted(_KEPT_HEADERS & headers.keys())}
+    if boundary := bodies.boundary_of(kept.get("content-type", [""])[0]):
+        kept["content-type"] = [value.replace(boundary, "boundary") for value in kept["content-type"]]
+    return kept
 
 
 def dump(interactions: Iterable[Interaction], metadata: Mapping[str, Any]) -> str:
     """The text of a cassette's file."""
-    head = _yaml({"format": FORMAT, "metadata": dict(metadata)})
-    items = []
-    for interaction in interactions:
-        if interaction.text is None:
-            body = {"request": interaction.request, "response": interaction.response, "recorded": interaction.recorded}
-            interaction.text = _yaml([body])
-        items.append(interaction.text)
+    head = written({"format": FORMAT, "metadata": dict(metadata)})
+    items = [item.text or _written(item) for item in interactions]
     return f"{head}interactions:\n{''.join(items)}" if items else f"{head}interactions: []\n"
 
 
-def _yaml(value: Any) -> str:
-    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
+def _written(interaction: Interaction) -> str:
+    parts = {"request": interaction.request, "response": interaction.response, "recorded": interaction.recorded}
+    return written([parts])
 
 
 def save(path: Path, interactions: list[Interaction], metadata: Mapping[str, Any], scrubber: Scrubber) -> None:
@@ -261,37 +240,47 @@ def save(path: Path, interactions: list[Interaction], metadata: Mapping[str, Any
 
     Args:
         path: the file.
-        interactions: what to write.
+        interactions: what to write; each has been looked through when it has a `text`.
         metadata: what to write about them.
         scrubber: knows the secrets that must not be in it.
 
     Raises:
-        SecretFoundError: a secret is still in the text; nothing was written.
+        SecretFoundError: a secret is still in it; nothing was written.
         CassetteError: the file cannot be written; the old one is as it was.
     """
-    text = dump(interactions, metadata)
-    if found := scrubber.find(text):
-        at = next((number for number, line in enumerate(text.splitlines(), 1) if scrubber.find(line)), 1)
-        raise SecretFoundError(
-            f"{path}: not written, because a secret ({found[0]}) would stand in line {at}; "
-            "take it out of the prompt, the source or the params"
-        )
+    _check(path, written(dict(metadata)), {"metadata": dict(metadata)}, scrubber)
+    for number, interaction in enumerate(interactions):
+        if interaction.text is None:
+            text = _written(interaction)
+            parts = {"request": interaction.request, "response": interaction.response, "recorded": interaction.recorded}
+            _check(path, text, {f"interactions[{number}]": parts}, scrubber)
+            interaction.text = text
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, text)
+        _replace(path, dump(interactions, metadata))
     except OSError as error:
         raise CassetteError(f"{path}: cannot be written ({error}); what stood there is as it was") from error
 
 
+def _check(path: Path, text: str, value: dict[str, Any], scrubber: Scrubber) -> None:
+    if found := scrubber.find(text):
+        name, inner = next(iter(value.items()))
+        place, what = next(scrubber.places(inner, name), (name, found[0]))
+        raise SecretFoundError(
+            f"{path}: not written, because {what} would stand in {place}, where it cannot be taken out; take it out of "
+            "the prompt, the source or the params"
+        )
+
+
 def _replace(path: Path, text: str) -> None:
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with temporary.open("x", encoding="utf-8", errors="replace", newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        temporary.replace(path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(name).unlink()
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from ..results import CaseResult, Column, RunResult
-from ..utils.cost_manager import format_usd
+from ..utils.cost_manager import format_sum, format_usd
 
 __all__ = ["MARK", "cost_of", "price_notes", "render"]
 
@@ -33,16 +33,14 @@ def render(run: RunResult, notes: Sequence[str] = ()) -> str:
 
 def _head(run: RunResult) -> Iterator[str]:
     yield f"Run `{run.run_id}`, {run.started_at}, {run.seconds:.1f} s, record mode `{run.record}`."
-    spent = format_usd(run.spent_usd, at_least=run.spent_unknown > 0)
+    spent = format_sum(run.spent_usd, run.spent_unknown)
     limit = f" of {format_usd(run.max_cost)}" if run.max_cost is not None else ""
     yield f"Spent: {spent}{limit}. " + ", ".join(f"{name} {version}" for name, version in run.versions.items()) + "."
 
 
 def cost_of(column: Column) -> str:
     """What a column cost at its prices: `unknown`, `at least $…`, or an amount."""
-    if column.answered and column.unknown == column.answered:
-        return "unknown"
-    return format_usd(column.cost_usd, at_least=column.unknown > 0)
+    return format_sum(column.cost_usd, column.unknown)
 
 
 def _columns(columns: Sequence[Column]) -> Iterator[str]:

@@ -10,10 +10,13 @@ from rich.text import Text
 from ..estimate import Estimate
 from ..results import CaseResult, RunResult
 from ..stability import Group, grouped
-from ..utils.cost_manager import format_usd
+from ..utils.cost_manager import format_sum, format_usd
 from .markdown import cost_of, price_notes
 
 __all__ = ["show_estimates", "show_results"]
+
+# More rows than these nobody reads in a terminal.
+MOST_ROWS = 50
 
 _STYLES = {"ok": "", "invalid": "yellow", "failed": "red", "skipped": "dim"}
 
@@ -27,9 +30,12 @@ def show_results(console: Console, run: RunResult, notes: Sequence[str] = ()) ->
         notes: lines for the end, such as what changed against a baseline.
     """
     for name, groups in _by_column(run).items():
-        title, cases = _cases(name, groups)
+        shown = groups if len(groups) <= MOST_ROWS else sorted(groups, key=lambda group: group.accuracy or 0.0)
+        title, cases = _cases(name, shown[:MOST_ROWS])
         _say(console, title, "bold")
         console.print(cases)
+        if len(groups) > MOST_ROWS:
+            _say(console, f"the {MOST_ROWS} least accurate of {len(groups)}; the reports have them all")
     _say(console, "all together", "bold")
     console.print(_sums(run))
     if run.repeats > 1:
@@ -39,13 +45,15 @@ def show_results(console: Console, run: RunResult, notes: Sequence[str] = ()) ->
         _say(console, f"prices: {line}", "yellow")
     for name, problem in run.problems.items():
         _say(console, f"{name} could not start: {problem}", "red")
-    for result in run.results:
-        if result.problem and result.status != "ok":
-            _say(console, f"{result.title}, {result.column}, {result.status}: {result.problem}")
+    wrong = [result for result in run.results if result.problem and result.status != "ok"]
+    for result in wrong[:MOST_ROWS]:
+        _say(console, f"{result.title}, {result.column}, {result.status}: {result.problem}")
+    if len(wrong) > MOST_ROWS:
+        _say(console, f"and {len(wrong) - MOST_ROWS} more with a problem; the reports have them all")
     for note in notes:
         _say(console, note)
     limit = f" of {format_usd(run.max_cost)}" if run.max_cost is not None else ""
-    _say(console, f"spent: {format_usd(run.spent_usd, at_least=run.spent_unknown > 0)}{limit}")
+    _say(console, f"spent: {format_sum(run.spent_usd, run.spent_unknown)}{limit}")
 
 
 def _say(console: Console, text: str, style: str = "") -> None:

@@ -16,7 +16,17 @@ from ..errors import BudgetError, ResultsError
 from ..files import write_own
 from ..pricing import Cost, Price, Tokens, cost
 
-__all__ = ["Budget", "CostReport", "CostRow", "CostTracker", "UsageData", "active_budget", "format_usd", "spending"]
+__all__ = [
+    "Budget",
+    "CostReport",
+    "CostRow",
+    "CostTracker",
+    "UsageData",
+    "active_budget",
+    "format_sum",
+    "format_usd",
+    "spending",
+]
 
 COST_FORMAT = 1
 COST_KIND: Literal["llm_tester costs"] = "llm_tester costs"
@@ -242,8 +252,8 @@ class CostReport(BaseModel):
             names = f"{row.provider} | {row.model}" if row.provider else "**total** | "
             lines.append(
                 f"| {names} | {row.calls} | {row.replayed} | {row.prompt_tokens} | {row.completion_tokens} "
-                f"| {_shown(row.cost_usd, row.unknown, row.calls)} "
-                f"| {_shown(row.spent_usd, row.unknown_spent, row.calls)} | {row.seconds:.2f} |"
+                f"| {format_sum(row.cost_usd, row.unknown)} "
+                f"| {format_sum(row.spent_usd, row.unknown_spent)} | {row.seconds:.2f} |"
             )
         return "\n".join(lines) + "\n"
 
@@ -275,8 +285,9 @@ def _place(row: CostRow) -> tuple[str, ...]:
     return row.run_id, row.module, row.case, row.provider, row.model
 
 
-def _shown(usd: float, unknown: int, calls: int) -> str:
-    return "unknown" if calls and unknown == calls and not usd else format_usd(usd, at_least=unknown > 0)
+def format_sum(usd: float, unknown: int) -> str:
+    """A sum for a person: `unknown` where nothing in it is known, `at least $…` where something is not."""
+    return "unknown" if unknown and not usd else format_usd(usd, at_least=unknown > 0)
 
 
 class CostTracker:

@@ -1,0 +1,115 @@
+"""A body as it stands in a cassette: decoded, readable, without secrets; and its bytes again.
+
+`{"json": …}` decoded JSON, `{"text": …}`, `{"crlf": …}` a text whose lines end in CR LF (most event streams), or
+`{"base64": …}` of anything else; None where there is none.
+"""
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from .secrets import Scrubber
+
+__all__ = ["decode", "encode", "uncompressed"]
+
+# Deeper nesting and longer keys are no API's; YAML's own limits lie a little above.
+_DEEPEST = 60
+_LONGEST_KEY = 500
+
+
+def encode(body: bytes, content_type: str, scrubber: Scrubber) -> dict[str, Any] | None:
+    """A body as it is written: JSON decoded where it comes back the same, else text, else base64.
+
+    Args:
+        body: its bytes, not compressed.
+        content_type: the header of that name; a multipart boundary in it, which is random, is taken out of the body.
+        scrubber: takes the secrets out.
+    """
+    if not body:
+        return None
+    if boundary := boundary_of(content_type):
+        body = body.replace(boundary.encode(), b"boundary")
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(scrubber.bytes(body)).decode()}
+    if (value := _json(text)) is not None:
+        return {"json": scrubber.value(value)}
+    text = scrubber.parameters(text) if "x-www-form-urlencoded" in content_type else scrubber.text(text)
+    lines = text.split("\r\n")
+    if len(lines) > 1 and not any("\n" in line or "\r" in line for line in lines):
+        return {"crlf": "\n".join(lines)}
+    return {"text": text}
+
+
+def boundary_of(content_type: str) -> str:
+    """The boundary of a multipart body; "" for any other."""
+    _, found, rest = content_type.partition("boundary=")
+    return rest.split(";")[0].strip().strip('"') if found else ""
+
+
+def _json(text: str) -> Any:
+    """The object or list in a text; None where there is none, or none that YAML gives back as it was."""
+    try:
+        value = json.loads(text, object_pairs_hook=_unique)
+        return value if isinstance(value, dict | list) and _is_plain(value, 0) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    if isinstance(value, str):
+        # Half of a surrogate pair has no UTF-8.
+        return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return depth < _DEEPEST and all(
+            len(key) <= _LONGEST_KEY and _is_plain(key, depth) and _is_plain(item, depth + 1)
+            for key, item in value.items()
+        )
+    return not isinstance(value, list) or (depth < _DEEPEST and all(_is_plain(item, depth + 1) for item in value))
+
+
+def decode(body: Mapping[str, Any] | None) -> bytes:
+    """The bytes of a body as it was written.
+
+    Raises:
+        ValueError: it is none of the four kinds.
+    """
+    match body:
+        case None:
+            return b""
+        case {"json": value}:
+            return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        case {"text": str(text)}:
+            return text.encode()
+        case {"crlf": str(text)}:
+            return text.replace("\n", "\r\n").encode()
+        case {"base64": str(text)}:
+            return base64.b64decode(text, validate=True)
+    raise ValueError(f"a body is {', '.join(map(str, body)) or 'empty'}; expected json, text, crlf or base64")
+
+
+def uncompressed(body: bytes, headers: Mapping[str, list[str]]) -> bytes | None:
+    """A body as it was before its content encoding, by what httpx can undo; None where it cannot.
+
+    Args:
+        body: the bytes as they came.
+        headers: with lower-case names.
+    """
+    import httpx
+
+    encoding = {"content-encoding": ", ".join(headers.get("content-encoding", []))}
+    try:
+        return httpx.Response(200, headers=encoding, content=body).content
+    except httpx.DecodingError:
+        return None

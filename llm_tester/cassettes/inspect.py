@@ -1,0 +1,123 @@
+"""Looks at cassettes that exist: keys in them, and files that nothing uses."""
+
+import base64
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from .secrets import Scrubber, default_scrubber
+
+__all__ = ["Find", "cassette_files", "scan", "unused_files"]
+
+_SECRET_HEADERS = re.compile(
+    r"(?:proxy-)?authorization|(?:set-)?cookie|(?:x-)?(?:api|auth|goog-api|functions)-(?:key|token)|"
+    r"x-amz-security-token",
+    re.IGNORECASE,
+)
+# What the ways of taking a value out leave in its place.
+_TAKEN_OUT = re.compile(r"|\W*(?:(?:Bearer|Basic) )?\W*(?:redacted|removed|filtered|masked|dummy|x+|\*+)\W*", re.I)
+
+
+@dataclass(frozen=True, order=True)
+class Find:
+    """Something in a file that should not be there.
+
+    Attributes:
+        path: the file.
+        line: the line, from 1; for what is encoded, the line where its value begins.
+        what: what it is, with at most a few characters of it.
+    """
+
+    path: Path
+    line: int
+    what: str
+
+
+def cassette_files(root: Path) -> list[Path]:
+    """The cassettes under a directory, or the one that a path names, sorted."""
+    return sorted(path for kind in ("*.yaml", "*.yml") for path in root.rglob(kind)) if root.is_dir() else [root]
+
+
+def scan(paths: Iterable[str | Path], scrubber: Scrubber | None = None) -> list[Find]:
+    """Looks for keys in files, whoever wrote them: in their text, and in what it decodes to.
+
+    Args:
+        paths: files, and directories of them.
+        scrubber: knows the keys; the environment's where None. The shapes of keys are always looked for.
+
+    Returns:
+        What was found, by file and line. A file that cannot be decoded is a find, too.
+    """
+    known = scrubber or default_scrubber()
+    return sorted({find for path in paths for file in cassette_files(Path(path)) for find in _scan(file, known)})
+
+
+def _scan(path: Path, scrubber: Scrubber) -> Iterator[Find]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        yield Find(path, 1, f"cannot be read: {error.strerror}")
+        return
+    told: set[int] = set()
+    for number, line in enumerate(data.decode("utf-8", "surrogateescape").split("\n"), 1):
+        for what in scrubber.find(line):
+            told.add(number)
+            yield Find(path, number, what)
+    try:
+        node = yaml.compose(data.decode(), Loader=yaml.CSafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = getattr(error, "problem_mark", None)
+        yield Find(path, place.line + 1 if place else 1, "cannot be decoded, so what it holds cannot be told")
+        return
+    for name, scalar in _scalars(node):
+        first, last = scalar.start_mark.line + 1, scalar.end_mark.line + 1
+        if told.isdisjoint(range(first, last + 1)):
+            yield from (Find(path, first, what) for what in _scan_scalar(name, scalar, scrubber))
+
+
+def _scalars(root: yaml.Node | None) -> Iterator[tuple[str, yaml.ScalarNode]]:
+    """Each value of a document, with the key that it stands under; each key, with none."""
+    # Aliases make a node stand in several places; each is looked at once.
+    seen: set[int] = set()
+    waiting: list[tuple[str, yaml.Node | None]] = [("", root)]
+    while waiting:
+        name, node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            waiting += [(str(key.value), item) for key, item in node.value] + [("", key) for key, _ in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += [(name, item) for item in node.value]
+        elif isinstance(node, yaml.ScalarNode):
+            yield name, node
+
+
+def _scan_scalar(name: str, node: yaml.ScalarNode, scrubber: Scrubber) -> Iterator[str]:
+    text: str = node.value
+    found = scrubber.find(text)
+    if not found and (name == "base64" or node.tag.endswith(":binary")):
+        try:
+            found = scrubber.find(base64.b64decode(text).decode("utf-8", "surrogateescape"))
+        except ValueError:
+            found = ["base64 that cannot be decoded"]
+    yield from found[:1]
+    if _SECRET_HEADERS.fullmatch(name) and not found and not _TAKEN_OUT.fullmatch(text):
+        yield f"the header {name.lower()} with a value"
+    query = text.partition("?")[2] if name in ("uri", "location") else ""
+    if not found and scrubber.parameters(query) != query:
+        yield "a URL with the value of a secret parameter"
+
+
+def unused_files(root: str | Path, used: Iterable[str | Path]) -> list[Path]:
+    """The cassettes under a directory that are not among the used ones, sorted.
+
+    Args:
+        root: the directory.
+        used: the files that something asked for, absolute or from the working directory.
+    """
+    known = {Path(path).absolute() for path in used}
+    return [path for path in cassette_files(Path(root)) if path.is_file() and path.absolute() not in known]

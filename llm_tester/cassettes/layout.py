@@ -1,0 +1,75 @@
+"""How JSON values are laid out as YAML, so that a prompt reads as a text and a diff of it goes by lines.
+
+PyYAML's emitters read the same way, but put a text with a trailing space, a tab or, in C, an emoji on one escaped line.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["written"]
+
+# A text that YAML reads as itself without quotes: no indicator at its start, no ": ", no " #", no line end.
+_PLAIN = re.compile(
+    r"[A-Za-z_/](?:[^\x00-\x1f\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff:#]|:(?=\S)|(?<=\S)#)*"
+)
+_NOT_TEXT = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+# What YAML takes for a line end, does not allow, or would lose.
+_ESCAPED = re.compile(r"[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
+_NOT_IN_BLOCK = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
+
+
+def written(value: dict[str, Any] | list[Any]) -> str:
+    """The YAML of a JSON object or list, in block style, keys in their order."""
+    return "".join(f"{line}\n" for line in _lines(value, ""))
+
+
+def _lines(value: dict[str, Any] | list[Any], indent: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            # A list stands at its key's own indent.
+            yield from _item(f"{indent}{_text(str(key))}:", item, indent + ("" if isinstance(item, list) else "  "))
+    else:
+        for item in value:
+            if isinstance(item, dict | list) and item:
+                first, *rest = _lines(item, indent + "  ")
+                yield f"{indent}- {first[len(indent) + 2 :]}"
+                yield from rest
+            else:
+                yield from _item(f"{indent}-", item, indent + "  ")
+
+
+def _item(head: str, value: Any, indent: str) -> Iterator[str]:
+    if isinstance(value, dict | list) and value:
+        yield head
+        yield from _lines(value, indent)
+    elif isinstance(value, str) and "\n" in value.strip("\n") and value[0] != "\t" and not _NOT_IN_BLOCK.search(value):
+        yield f"{head} {_block_header(value)}"
+        lines = value.removesuffix("\n").split("\n")
+        yield from (f"{indent}{line}" if line else "" for line in lines)
+    else:
+        yield f"{head} {_scalar(value)}"
+
+
+def _block_header(text: str) -> str:
+    # Where the text itself starts with a space or an empty line, its indent cannot be guessed from it.
+    indent = "2" if text[0] in " \n" else ""
+    return f"|{indent}{'' if text[-1] != chr(10) else '+' if text[-2] == chr(10) else ''}" + (
+        "-" if text[-1] != "\n" else ""
+    )
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str):
+        return _text(value)
+    text = json.dumps(value)
+    # YAML 1.1 takes 1e16 for a text.
+    return text.replace("e", ".0e") if isinstance(value, float) and "e" in text and "." not in text else text
+
+
+def _text(text: str) -> str:
+    if _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT and not text.endswith((" ", ":")):
+        return text
+    quoted = json.dumps(text, ensure_ascii=False)
+    return _ESCAPED.sub(lambda match: f"\\u{ord(match.group()):04x}", quoted)
