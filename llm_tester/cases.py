@@ -151,6 +151,7 @@ def discover(root: Path, modules: tuple[str, ...] = ()) -> list[Case]:
         if name not in known:
             hint = near(name, known) or known
             raise CaseError(f"{root}: has no module {name!r}; {'near' if hint else 'known'} ones are {', '.join(hint)}")
+    root = root.resolve()
     cases: list[Case] = []
     problems: list[str] = []
     for name in known:

@@ -1,7 +1,6 @@
 """Writes files of ours: whole or not at all, and never over somebody else's."""
 
-import os
-import tempfile
+import uuid
 from pathlib import Path
 
 from .errors import ResultsError
@@ -28,13 +27,14 @@ def write_own(path: Path, text: str, mark: str) -> None:
                         f"{path}: is not a file that llm_tester wrote; name another one, nothing changed"
                     )
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+        # Not tempfile's: its files are for their owner alone, and a report is for others.
+        temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
+            with temporary.open("x", encoding="utf-8") as file:
                 file.write(text)
-            Path(temporary).replace(path)
+            temporary.replace(path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written ({error}); nothing was changed") from error

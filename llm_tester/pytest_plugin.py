@@ -6,15 +6,11 @@ Whoever has the package installed has the plugin loaded, so the rest of the pack
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import functools
 import inspect
-import ipaddress
 import json
 import os
 import shlex
-import socket
-import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -23,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from .network import network
 
 if TYPE_CHECKING:
     from .cassettes import Cassette, Interaction
@@ -36,8 +34,6 @@ __all__ = ["CaseFile", "CaseItem", "llm_cassette", "llm_manager", "llm_provider"
 _MODES = ("none", "once", "new_episodes", "all", "rewrite")
 _LEAST_ACCURACY = 80.0
 _LONGEST_SHOWN = 200
-_SENDING = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
-_LOOKING_UP = frozenset({"socket.getaddrinfo", "socket.gethostbyname"})
 
 
 @dataclass
@@ -48,14 +44,12 @@ class _Open:
         cassette: the cassette.
         mode: the record mode that was asked for.
         held: what its file held when it was opened.
-        variable: the context variable that says which cassette a context uses.
         passed: whether the test itself came to its end.
     """
 
     cassette: Cassette
     mode: str
     held: list[Interaction]
-    variable: contextvars.ContextVar[Any]
     passed: bool = False
 
     def counts(self) -> Counter[str]:
@@ -238,8 +232,7 @@ def llm_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
             _guarded(config, may_record=mode != "none"),
             use_cassette(path, mode, origin=marked.get("origin"), again=again) as cassette,
         ):
-            variable = next(var for var, value in contextvars.copy_context().items() if value is cassette)
-            opened = item.stash[_OPEN] = _Open(cassette, mode, cassette.unused(), variable)
+            opened = item.stash[_OPEN] = _Open(cassette, mode, cassette.unused())
             yield cassette
             del item.stash[_OPEN]
         tally.count(opened.counts(), str(cassette.path), cassette.age_days(), _max_age(config))
@@ -348,19 +341,18 @@ def _entering(function: Callable[..., Any], opened: _Open, path: str) -> Callabl
 
 @contextlib.contextmanager
 def _inside(opened: _Open, path: str) -> Iterator[None]:
+    from .cassettes import entered
     from .errors import CassetteMismatch
 
-    token = opened.variable.set(opened.cassette)
     try:
-        yield
+        with entered(opened.cassette):
+            yield
     except CassetteMismatch as error:
         # Becomes one of pytest's own outcomes, which every runner lets through, and tells the line instead of a
         # traceback through an SDK.
         steps = traceback.walk_tb(error.__traceback__)
         places = [f"{path}:{line}: " for frame, line in steps if frame.f_code.co_filename == path]
         raise _failure(f"{''.join(places[-1:])}{error}") from None
-    finally:
-        opened.variable.reset(token)
 
 
 def _providers(config: pytest.Config) -> list[str]:
@@ -481,67 +473,9 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}… ({len(text)} characters)"
 
 
-class _Network:
-    """Refuses connections that leave this machine, while a session asks for it.
-
-    An audit hook sees every socket of the process, whatever else patches the module `socket`. It cannot be taken off
-    again, so it is set where it is first needed and idle from then on.
-    """
-
-    __cantrace__ = True  # Python's own switch: coverage and debuggers see what a hook does
-
-    def __init__(self) -> None:
-        self.refused: Counter[str] | None = None
-        self.hooked = False
-
-    @contextlib.contextmanager
-    def refusing(self, refused: Counter[str] | None) -> Iterator[None]:
-        """Refuses and counts by host; lets everything through where None."""
-        if not self.hooked and refused is not None:
-            sys.addaudithook(self)
-            self.hooked = True
-        before, self.refused = self.refused, refused
-        try:
-            yield
-        finally:
-            self.refused = before
-
-    def __call__(self, event: str, args: tuple[Any, ...]) -> None:
-        refused = self.refused
-        if refused is None or event not in _SENDING | _LOOKING_UP:
-            return
-        host = args[0]
-        if event in _SENDING:
-            if host.family not in (socket.AF_INET, socket.AF_INET6) or not args[1]:
-                return
-            host = args[1][0]
-        name = host.decode(errors="replace") if isinstance(host, bytes | bytearray) else host or ""
-        if _stays(name, looked_up=event in _LOOKING_UP):
-            return
-        refused[name] += 1
-        raise ConnectionRefusedError(
-            f"--llm-block-network refused {name!r}: nothing was sent. Give the test a cassette (mark it with "
-            "llm_cassette, record it with --llm-record once), or leave the option out"
-        )
-
-
-_network = _Network()
-
-
-def _stays(host: str, *, looked_up: bool) -> bool:
-    """Whether what goes to a host stays on this machine; looking a number up asks nobody."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        name = host.lower().rstrip(".")
-        return name in ("", "localhost", socket.gethostname().lower()) or name.endswith(".localhost")
-    address = getattr(address, "ipv4_mapped", None) or address
-    return looked_up or address.is_loopback or address.is_unspecified
-
-
 def _guarded(config: pytest.Config, *, may_record: bool = False) -> contextlib.AbstractContextManager[None]:
     block = config.getoption("llm_block_network") and not may_record
-    return _network.refusing(config.stash[_TALLY].refused if block else None)
+    return network.refusing(config.stash[_TALLY].refused if block else None)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -467,8 +467,13 @@ def test_a_key_that_would_be_pickled_fails(contract: Callable[..., Outcomes], py
     assert "the API key stands in the provider's pickle" in outcomes["test_the_key_is_not_in_the_instance"][1]
 
 
-def test_a_key_in_a_variable_that_is_not_known_for_one_fails(contract: Callable[..., Outcomes]) -> None:
-    outcomes = contract(acme(env_key="ACME_PASSPHRASE"), "-k", "read_from_its_variable", body=IS_ACME)
+def test_a_key_in_a_variable_that_is_not_known_for_one_fails(
+    contract: Callable[..., Outcomes], pytester: pytest.Pytester
+) -> None:
+    external = {"acme": {"module": __name__, "class": "Acme", "config_path": "acme.json"}}
+    own = {**acme()["acme"], "env_key": "ACME_PASSPHRASE"}
+    pytester.makefile(".json", external_providers=json.dumps(external), acme=json.dumps(own))
+    outcomes = contract({}, "-k", "read_from_its_variable", body=IS_ACME)
     assert "ACME_PASSPHRASE would not be taken for a secret" in outcomes["test_the_key_is_read_from_its_variable"][1]
 
 

@@ -22,7 +22,7 @@ from standins import Fault, Reply, StandIn
 
 from llm_tester import faults, use_cassette
 from llm_tester.cassettes import seam
-from llm_tester.errors import ConnectionError, RateLimitError, ServerError, TimeoutError
+from llm_tester.errors import ConnectionError, MissingKeyError, RateLimitError, ServerError, TimeoutError
 from llm_tester.llms.base import BaseLLM
 from llm_tester.llms.llm_registry import get_llm_provider
 
@@ -302,13 +302,29 @@ def test_after_the_fault_the_cassette_answers(inside: bool, standin: Callable[..
     assert len(server.requests) == 1
 
 
-def test_a_fault_is_not_recorded(standin: Callable[..., StandIn], tmp_path: Path) -> None:
+@pytest.mark.parametrize("inject", [faults.server_error, faults.timeout, faults.cut_body])
+def test_a_fault_is_not_recorded(
+    inject: Callable[..., faults.Injection], standin: Callable[..., StandIn], tmp_path: Path
+) -> None:
     server = standin("yes")
-    with use_cassette(tmp_path / "one.yaml", "once") as cassette, faults.server_error(times=2):
+    with use_cassette(tmp_path / "one.yaml", "once") as cassette, inject(times=2):
         for _ in range(3):
-            httpx.post(server.url + PATH, json={})
+            with contextlib.suppress(httpx.HTTPError):
+                httpx.post(server.url + PATH, json={})
     assert [item.response["status"] for item in cassette.interactions] == [200]
     assert "attempts" not in cassette.interactions[0].recorded
+
+
+def test_a_fault_that_may_end_does_not_hide_that_the_key_is_missing(
+    standin: Callable[..., StandIn], write_config: Callable[..., Path]
+) -> None:
+    write_config({"wire": wire_entry("openai", standin(Reply("yes")).url)})
+    provider = get_llm_provider("wire")
+    assert provider is not None
+    with faults.rate_limit(times=1), pytest.raises(MissingKeyError):
+        provider.get_response("Say yes.", "A source.")
+    with faults.rate_limit(), pytest.raises(RateLimitError):
+        provider.get_response("Say yes.", "A source.")
 
 
 def test_the_inner_one_comes_first() -> None:

@@ -313,6 +313,10 @@ def test_a_bad_case_names_the_file(files: dict[str, Any], place: str, message: s
     assert message in str(caught.value)
 
 
+def test_a_directory_may_be_named_from_the_working_directory(cases: Path) -> None:
+    assert [case.name for case in LLMTester(["mock"], "cases").discover_test_cases()] == ["lamp"]
+
+
 def test_a_class_may_offer_its_own_cases(tmp_path: Path) -> None:
     own = MODEL + (
         "    @classmethod\n"

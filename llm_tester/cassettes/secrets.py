@@ -40,7 +40,8 @@ _KEY_SHAPES = re.compile(
     """,
     re.VERBOSE,
 )
-# One of these stands in each of the shapes; looking for them first is 50 times faster than the expression.
+# Each of the shapes has one of these and is as long; looking for that first is 50 times faster than the expression.
+_SHORTEST_SHAPE = 15
 _MARKS = (
     *("sk-", "pk-", "rk-", "sk_", "pk_", "rk_", "AIza", "ya29.", "gsk_", "xai-", "pplx-", "nvapi-", "fw_", "tgp_v1_"),
     *("r8_", "hf_", "jina_", "tvly-", "lsv2_", "npm_", "dapi", "AKIA", "ASIA", "gh", "glpat-", "xox", "eyJ", "earer"),
@@ -70,9 +71,11 @@ def environment_secrets() -> frozenset[str]:
 
 def find_key_shapes(text: str) -> list[str]:
     """The first characters of everything in a text that looks like a key, enough to find it, too few to use it."""
-    if not any(mark in text for mark in _MARKS):
-        return []
-    return [f"{match.group()[:7]}…" for match in _KEY_SHAPES.finditer(text) if match.group() != PLACEHOLDER]
+    return [f"{match.group()[:7]}…" for match in _KEY_SHAPES.finditer(text)] if _may_hold_a_shape(text) else []
+
+
+def _may_hold_a_shape(text: str) -> bool:
+    return len(text) >= _SHORTEST_SHAPE and any(mark in text for mark in _MARKS)
 
 
 def _hexadecimal(digits: str) -> str:
@@ -145,9 +148,10 @@ class Scrubber:
 
     def text(self, text: str) -> str:
         """A text without secrets."""
-        for known in self._known:
-            text = known.sub(PLACEHOLDER, text)
-        return _KEY_SHAPES.sub(PLACEHOLDER, text) if any(mark in text for mark in _MARKS) else text
+        if len(text) >= _SHORTEST_SECRET:
+            for known in self._known:
+                text = known.sub(PLACEHOLDER, text)
+        return _KEY_SHAPES.sub(PLACEHOLDER, text) if _may_hold_a_shape(text) else text
 
     def bytes(self, data: bytes) -> bytes:
         """Bytes of any kind without secrets."""

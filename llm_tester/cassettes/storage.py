@@ -70,7 +70,7 @@ def cassette_path(root: str | Path, *parts: str) -> Path:
 
     A part stays as it is where it is lower-case letters, digits, `.`, `_` and `-`. Other characters are
     percent-encoded as in a URL; a part with capitals (which some file systems do not tell apart), a reserved name, or
-    one of over 200 bytes gets `~` and sixteen digits of its SHA-256.
+    one of over 200 bytes gets `~` and eight digits of its SHA-256.
 
     Args:
         root: the directory of the cassettes.
@@ -89,7 +89,7 @@ def _safe(part: str) -> str:
     plain = encoded.strip(".") == encoded and not _RESERVED.match(encoded)
     if plain and part == part.lower() and 0 < len(encoded) <= _LONGEST_PART:
         return encoded
-    return f"{encoded.strip('.')[:_LONGEST_PART]}~{hashlib.sha256(raw).hexdigest()[:16]}"
+    return f"{encoded.strip('.')[:_LONGEST_PART]}~{hashlib.sha256(raw).hexdigest()[:8]}"
 
 
 def check_path(path: str | Path) -> Path:
@@ -144,8 +144,8 @@ def load(path: Path) -> tuple[list[Interaction], dict[str, Any]]:
         place = getattr(error, "problem_mark", None)
         line = f", line {place.line + 1}" if place else ""
         raise CassetteError(
-            f"{path}{line}: is not whole YAML ({getattr(error, 'problem', None) or error}); restore the file, or "
-            "delete it and record again"
+            f"{path}{line}: not YAML ({getattr(error, 'problem', None) or error}); restore the file, or delete it and "
+            "record again"
         ) from error
     if isinstance(data, list):
         raise CassetteError(f"{path}: was written by vcrpy before 1.0; record it again")
