@@ -17,10 +17,10 @@ import click
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from chromium import open_chromium  # noqa: E402
-from report_sample import MODELS, sample_run  # noqa: E402
+from chromium import open_chromium
+from report_sample import MODELS, sample_run
 
-from llm_tester.reports.html import render  # noqa: E402
+from llm_tester.reports.html import render
 
 TIMES = """
   const done = arguments[0];

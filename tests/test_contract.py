@@ -105,7 +105,7 @@ class Acme(BaseLLM):
 
 class NoUsage(Acme):
     def _call_llm_api(self, *arguments: Any) -> tuple[str, dict[str, Any] | UsageData]:
-        return super()._call_llm_api(*arguments)[0].lower(), {}
+        return super()._call_llm_api(*arguments)[0][::-1], {}
 
 
 class OwnCost(Acme):
