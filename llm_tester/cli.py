@@ -130,7 +130,7 @@ def run(
         )
     except RunInterrupted as interruption:
         interruption.results.save(output / "results.json")
-        _write(output, interruption.results, [])
+        _write(output, tester, interruption.results, [])
         say(errors, "interrupted; what was done is saved")
         ctx.exit(INTERRUPTED)
     # What was paid for is saved before anything else can go wrong.
@@ -139,7 +139,7 @@ def run(
     notes = comparison.notes() if comparison else []
     terminal.show_results(console, results, notes)
     missed = [*_below(results, fail_under), *_worse(comparison, fail_on_regression)]
-    _write(output, results, notes)
+    _write(output, tester, results, notes)
     if junit_path:
         lines = [change.line() for change in comparison.regressions()] if comparison and fail_on_regression else []
         write_own(junit_path, junit.render(results, fail_under, lines), junit.MARK)
@@ -170,10 +170,11 @@ def _progress(result: CaseResult, done: int, total: int) -> None:
     say(console, f"[{done}/{total}] {result.title} {result.column}: {result.status}{score}")
 
 
-def _write(output: Path, results: RunResult, notes: list[str]) -> None:
+def _write(output: Path, tester: LLMTester, results: RunResult, notes: list[str]) -> None:
+    tester.save_cost_report(output / "costs.json", merge=True)
     write_own(output / "report.md", markdown.render(results, notes), markdown.MARK)
     write_own(output / "report.html", html.render(results, notes), markdown.MARK)
-    say(console, f"written: {output / 'results.json'}, report.md and report.html")
+    say(console, f"written: {output / 'results.json'}, report.md, report.html, costs.json and costs.md")
 
 
 def _below(results: RunResult, limit: float | None) -> list[str]:

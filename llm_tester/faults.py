@@ -189,11 +189,11 @@ def _reset(client: str, request: Request) -> NoReturn:
     raise library.ReadError(str(reset))
 
 
-def _cut(client: str, request: Request) -> dict[str, Any]:
+def _cut(client: str, request: Request) -> NoReturn:
     library = importlib.import_module(client)
     if client == "aiohttp":
         raise library.ClientPayloadError("Response payload is not completed")
     if client == "urllib3":
-        # It finds out by itself, and requests tells a body that breaks from a head that does not come.
-        return {"status": 200, "headers": {**_JSON, "content-length": ["20"]}, "body": b'{"choices"'}
+        missing = library.exceptions.IncompleteRead(10, 10)
+        raise library.exceptions.ProtocolError(f"Connection broken: {missing!r}", missing)
     raise library.RemoteProtocolError("peer closed connection without sending complete message body")

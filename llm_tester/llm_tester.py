@@ -439,19 +439,22 @@ class LLMTester:
             return results.to_json()
         return html.render(results) if form == "html" else markdown.render(results)
 
-    def save_cost_report(self, path: str | Path) -> CostReport:
+    def save_cost_report(self, path: str | Path, *, merge: bool = False) -> CostReport:
         """Writes what the runs so far cost, as JSON, and the same as Markdown beside it.
 
         Args:
             path: the JSON file.
+            merge: whether to keep the runs that the file already holds.
 
         Returns:
             The report.
 
         Raises:
-            ResultsError: another program's file stands there, or it cannot be written.
+            ResultsError: another program's file stands there, one of another format, or it cannot be written.
         """
         report = self.costs.report()
+        if merge and Path(path).exists():
+            report = CostReport.load(path).merged([report])
         report.save(path)
         write_own(Path(path).with_suffix(".md"), report.markdown(), COST_KIND)
         return report

@@ -21,6 +21,7 @@ from test_tester import LAMP, openai_entry, write_case
 
 from llm_tester import RunResult
 from llm_tester.__main__ import main
+from llm_tester.utils.cost_manager import CostReport
 
 Write = Callable[..., Path]
 
@@ -89,6 +90,15 @@ def test_what_is_written_says_what_was_found(mock_run: Callable[..., Path], tmp_
     assert "products" in (tmp_path / "out/report.html").read_text()
     schema = json.loads((ROOT / "docs/results.schema.json").read_text())
     jsonschema.validate(json.loads((tmp_path / "out/results.json").read_text()), schema)
+
+
+def test_costs_are_kept_over_runs(mock_run: Callable[..., Path], tmp_path: Path) -> None:
+    mock_run()
+    invoke("run", "--output", "out")
+    invoke("run", "--output", "out")
+    report = CostReport.load(tmp_path / "out/costs.json")
+    assert len(report.by("run_id")) == 2
+    assert "| m | m | 2 | 0 |" in (tmp_path / "out/costs.md").read_text()
 
 
 def test_the_published_schema_is_the_one_of_the_code() -> None:
@@ -168,13 +178,13 @@ def test_a_baseline_tells_better_and_worse(mock_run: Callable[..., Path]) -> Non
 
 def test_a_foreign_file_is_not_written_over(mock_run: Callable[..., Path], tmp_path: Path) -> None:
     mock_run()
-    for name in ("results.json", "report.md", "report.html"):
+    for name in ("results.json", "report.md", "report.html", "costs.json", "costs.md"):
         path = tmp_path / "out" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("precious")
         result = invoke("run", "--output", "out")
         assert result.exit_code == 2
-        assert "is not a file that llm_tester wrote" in result.output
+        assert re.search("is not a file that llm_tester wrote|not a cost report", result.output)
         assert path.read_text() == "precious"
         path.unlink()
 

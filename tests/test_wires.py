@@ -1,5 +1,6 @@
 """Every wire format, over a real socket to a stand-in: text, usage, cost, recording and replay."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,20 @@ def test_a_reply_is_counted_priced_recorded_and_replayed(
     same = {"replayed": True, "elapsed_seconds": replayed.elapsed_seconds, "recorded_at": replayed.recorded_at}
     assert usage.model_copy(update=same) == replayed
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("wire", [wire for wire in WIRES if not wire.startswith("pydantic")])
+def test_a_call_leaves_litellm_as_it_was(
+    wire: str, standin: Callable[..., StandIn], provider_on: Callable[..., BaseLLM]
+) -> None:
+    provider = provider_on(wire, standin(REPLY))
+    provider.get_response("Say yes.", "A source.")
+    import litellm
+
+    names = ("api_key", "api_base", "callbacks", "success_callback", "drop_params", "num_retries", "cache")
+    before = [copy.deepcopy(litellm.model_cost), *(copy.copy(getattr(litellm, name)) for name in names)]
+    provider.get_response("Say yes again.", "A source.")
+    assert [litellm.model_cost, *(getattr(litellm, name) for name in names)] == before
 
 
 @pytest.mark.parametrize("wire", WIRES)
