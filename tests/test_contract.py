@@ -14,14 +14,15 @@ from typing import Any, ClassVar
 
 import httpx
 import pytest
+import requests
 from conftest import ROOT
 from standins import Reply, StandIn
 
 from llm_tester import UsageData, faults
 from llm_tester.errors import ProviderError, ServerError, UnusableReplyError
 from llm_tester.llms.base import BaseLLM, ModelConfig, ProviderConfig
-from llm_tester.llms.llm_registry import reset_provider_cache
-from llm_tester.llms.provider_factory import ENTRY_POINTS
+from llm_tester.llms.llm_registry import get_llm_provider, reset_provider_cache
+from llm_tester.llms.provider_factory import ENTRY_POINTS, load_provider_config
 from llm_tester.testing import ProviderContract
 
 pytest_plugins = ["pytester"]
@@ -103,6 +104,19 @@ class Acme(BaseLLM):
         return answer["choices"][0]["message"]["content"], answer["usage"]
 
 
+class OverRequests(Acme):
+    """The same over requests, whose replies are false where their status is an error."""
+
+    def _call_llm_api(self, prompt: str, *arguments: Any) -> tuple[str, dict[str, Any] | UsageData]:
+        answer = requests.post(
+            f"{self.config.api_base}/chat/completions",
+            headers={"authorization": f"Bearer {self.get_api_key()}"},
+            json={"prompt": prompt},
+        )
+        answer.raise_for_status()
+        return answer.json()["choices"][0]["message"]["content"], answer.json()["usage"]
+
+
 class NoUsage(Acme):
     def _call_llm_api(self, *arguments: Any) -> tuple[str, dict[str, Any] | UsageData]:
         return super()._call_llm_api(*arguments)[0][::-1], {}
@@ -139,6 +153,10 @@ class TestAcme(OfAcme):
     entry = acme()
     text = "Blue."
     usage: ClassVar = {"prompt_tokens": 31, "completion_tokens": 2}
+
+
+class TestAcmeOverRequests(OfAcme):
+    entry = acme(OverRequests)
 
 
 class TestAcmeOnBytes(OfAcme):
@@ -514,6 +532,51 @@ def test_a_recording_of_the_real_one_does_as_well(
     assert set(skipped) == ({"test_what_is_recorded_is_replayed"} if kind is Fixed else set())
     assert all("cassettes/one.yaml holds what was recorded from there" in said for said in skipped.values())
     assert {outcome for outcome, _ in first.values()} - {"skipped"} == {"passed"}
+
+
+class QuotesItsKey(BaseLLM):
+    """It raises our own error, with a key in it."""
+
+    def _call_llm_api(
+        self, prompt: str, system_prompt: str, model_name: str, model_config: ModelConfig
+    ) -> tuple[str, dict[str, Any] | UsageData]:
+        raise UnusableReplyError(f"nothing for {self.get_api_key()}")
+
+
+def test_a_key_in_an_error_of_ours_is_taken_out(
+    write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACME_API_KEY", "acme-0123456789")
+    write_config(acme(QuotesItsKey))
+    provider = get_llm_provider("acme")
+    assert provider is not None
+    with pytest.raises(UnusableReplyError, match="nothing for REDACTED"):
+        provider.get_response("Say yes.", "A source.")
+
+
+class CountsItsCacheApart(Acme):
+    def _call_llm_api(self, *arguments: Any) -> tuple[str, dict[str, Any] | UsageData]:
+        return "yes", {"prompt_tokens": 31, "completion_tokens": 2, "cached_tokens": 300}
+
+
+def test_counts_that_cannot_be_priced_are_an_unusable_reply(write_config: Callable[..., Path]) -> None:
+    models = [{"name": "ultra-large", "cost_input": 1, "cost_output": 1}]
+    write_config(acme(CountsItsCacheApart, env_key="", models=models))
+    provider = get_llm_provider("acme")
+    assert provider is not None
+    with pytest.raises(UnusableReplyError, match="cached_tokens and cache_write_tokens are more than prompt_tokens"):
+        provider.get_response("Say yes.", "A source.")
+
+
+def test_the_config_beside_an_external_class_is_read_first_thing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "examples" / "provider_http")
+    external = {"acme": {"module": "acme_llm", "class": "AcmeProvider"}}
+    (tmp_path / "external_providers.json").write_text(json.dumps(external), encoding="utf-8")
+    entry = load_provider_config("acme")
+    assert entry is not None
+    assert entry.env_key == "ACME_API_KEY"
 
 
 def test_the_package_does_not_need_pytest() -> None:

@@ -22,7 +22,7 @@ from vcr.stubs.httpx_stubs import vcr_handle_async_request, vcr_handle_request
 from ..errors import LLMTesterError
 from . import bodies
 from .cassette import reply_of
-from .context import current, faults
+from .context import current, in_force
 
 __all__ = ["Target", "targets"]
 
@@ -49,7 +49,7 @@ def targets() -> Iterator[Target]:
 
 
 def _is_routed() -> bool:
-    return current() is not None or bool(faults())
+    return current() is not None or bool(in_force())
 
 
 class _Exchange:
@@ -77,8 +77,8 @@ class _Exchange:
 
     def can_play_response_for(self, request: Request) -> bool:
         """Whether the request is answered here; the answer is in `reply`."""
-        for fault in faults():
-            if (reply := fault.meet(self.client, request)) is not None:
+        for entry in in_force():
+            if (reply := entry.fault.meet(self.client, request)) is not None:
                 self.reply = reply
                 return True
         if self.cassette is None:

@@ -8,7 +8,7 @@ from .cassette import Cassette
 if TYPE_CHECKING:
     from vcr.request import Request
 
-__all__ = ["Fault", "InForce", "current", "faults", "injected", "is_offline", "used"]
+__all__ = ["Fault", "InForce", "current", "in_force", "injected", "is_offline", "used"]
 
 
 class Fault(Protocol):
@@ -51,12 +51,12 @@ def current() -> Cassette | None:
     return cassette
 
 
-def faults() -> tuple[Fault, ...]:
+def in_force() -> tuple[InForce, ...]:
     """The faults of the calling context, the innermost first."""
-    return tuple(entry.fault for entry in injected.get() if not entry.closed)
+    return tuple(entry for entry in injected.get() if not entry.closed)
 
 
 def is_offline() -> bool:
     """Whether the calling context's requests are answered here: by a cassette that only replays, or by a fault."""
     cassette = current()
-    return (cassette is not None and cassette.replays_only) or any(fault.endless for fault in faults())
+    return (cassette is not None and cassette.replays_only) or any(entry.fault.endless for entry in in_force())

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import CassetteError
 from .cassette import Cassette
-from .context import Fault, InForce, current, injected, is_offline, used
+from .context import Fault, InForce, current, in_force, injected, is_offline, used
 from .hidden import callers, raise_hidden, was_told
 
 __all__ = ["Fault", "current", "entered", "inject", "is_offline", "is_patched", "use_cassette"]
@@ -116,15 +116,14 @@ def is_patched() -> bool:
 @contextlib.contextmanager
 def _patched(user: Cassette | InForce) -> Iterator[None]:
     try:
-        _patch.add(user)
-        yield
-    finally:
         try:
+            _patch.add(user)
+            yield
+        finally:
             _patch.drop(user)
-        except KeyboardInterrupt:
-            # It came in the middle, and the process must not stay patched.
-            _patch.drop(user)
-            raise
+    finally:
+        # Once more, because Ctrl-C may have come in the middle of the first.
+        _patch.drop(user)
 
 
 @contextlib.contextmanager
@@ -161,7 +160,7 @@ def use_cassette(
     cassette = Cassette(path, record, origin=origin, again=again, match_body=match_body)
     opened_by = callers(sys._getframe(2))
     with _patched(cassette):
-        cassette.outer = used.get()
+        cassette.outer = current()
         used.set(cassette)
         try:
             yield cassette
@@ -202,9 +201,9 @@ def inject(fault: Fault) -> Iterator[None]:
     """Lets a fault answer the requests of the calling context, before its cassette does."""
     entry = InForce(fault)
     with _patched(entry):
-        injected.set((entry, *injected.get()))
+        injected.set((entry, *in_force()))
         try:
             yield
         finally:
             entry.closed = True
-            injected.set(tuple(left for left in injected.get() if not left.closed))
+            injected.set(in_force())

@@ -251,7 +251,11 @@ class BaseLLM(ABC):
         if usage.total_cost is not None:
             return reply, usage
         found = self._quote(model)
-        return reply, usage.priced(found.chosen, _disagreement(found))
+        try:
+            return reply, usage.priced(found.chosen, _disagreement(found))
+        except (TypeError, ValueError) as error:
+            message = f"{self.config.name}, {model.name}: the usage cannot be used: {error}"
+            raise UnusableReplyError(message, provider=self.config.name, model=model.name) from error
 
     def _told(self, usage: UsageData, call: cassettes.Call) -> UsageData:
         """Usage with what the cassette knows; and the cassette told what the call was."""

@@ -71,13 +71,13 @@ def provider_error(error: Exception, provider: str, model: str | None) -> Provid
         `error` itself where it is one of ours, completed; else the class that its HTTP status, or else its kind
         (timeout, connection, undecodable reply), stands for. Its message holds no key.
     """
+    chain = list(_chain(error))
+    for link in chain:
+        _scrub(link)
     if isinstance(error, ProviderError):
         error.provider, error.model = error.provider or provider, error.model or model
         return error
-    chain = list(_chain(error))
     status = _status(chain)
-    for link in chain:
-        _scrub(link)
     reason = _reason(error)
     kind = _kind(chain, status, reason)
     code = f" ({status})" if status else ""
@@ -107,7 +107,9 @@ def _scrub(error: BaseException) -> None:
 
 
 def _response(error: BaseException) -> Any:
-    return getattr(error, "response", None) or getattr(error, "raw_response", None)
+    # Not by its truth: a reply of requests is false where its status is an error.
+    found = getattr(error, "response", None)
+    return found if found is not None else getattr(error, "raw_response", None)
 
 
 def _status(chain: list[BaseException]) -> int | None:

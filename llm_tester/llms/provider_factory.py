@@ -104,6 +104,10 @@ def load_provider_config(provider_name: str) -> ProviderConfig | None:
     """
     with _caches.lock:
         external = _externals().get(provider_name)
+        if external is not None and external.config_path is None:
+            # Its config may stand beside its class.
+            _provider_class(provider_name)
+            external = _externals()[provider_name]
         entry = settings().provider(provider_name, external.config_path if external else None)
         if entry is not None:
             return entry

@@ -1,0 +1,312 @@
+"""A small fast server on 127.0.0.1, and one way of asking it for every client library."""
+
+import asyncio
+import contextlib
+import importlib
+import json
+import logging
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+import httpx
+import httpx2
+import requests
+import urllib3
+import yaml
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request as it arrived; header names are lower case."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What goes back; `chunks` goes out as a chunked body, `cut` leaves half of the body out and closes."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
+    chunks: tuple[bytes, ...] = ()
+    cut: bool = False
+
+
+def echo(seen: Seen) -> Reply:
+    """Says whose request it was (the header x-who, which no cassette keeps or matches) and what was asked."""
+    said = {"who": seen.headers.get("x-who"), "path": seen.path, "asked": seen.body.decode("utf-8", "replace")}
+    return Reply(json.dumps(said).encode())
+
+
+class Server:
+    """HTTP/1.1 with keep-alive, a thread a connection; `seen` is the journal."""
+
+    def __init__(self, answer: Callable[[Seen], Reply] = echo) -> None:
+        self.answer = answer
+        self.seen: list[Seen] = []
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self._open: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
+        self.port: int = self._listening.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):  # closed by its own thread in the meantime
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+
+    def _start(self, work: Callable[..., None], *args: Any) -> None:
+        thread = threading.Thread(target=work, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # the end
+            while True:
+                connection, _ = self._listening.accept()
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._open.add(connection)
+                self._start(self._serve, connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as file, contextlib.suppress(OSError, ValueError):
+            while (first := file.readline().split()) and self._exchange(first, file, connection):
+                pass
+        self._open.discard(connection)
+
+    def _exchange(self, first: list[bytes], file: Any, connection: socket.socket) -> bool:
+        headers = {}
+        while line := file.readline().strip():
+            name, _, value = line.partition(b":")
+            headers[name.decode().lower()] = value.strip().decode("latin-1")
+        if headers.get("expect"):
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        seen = Seen(first[0].decode(), first[1].decode(), headers, _body(file, headers))
+        self.seen.append(seen)
+        reply = self.answer(seen)
+        lines = [f"{name}: {value}" for name, value in reply.headers.items()]
+        body = b"" if seen.method == "HEAD" else reply.body
+        if reply.chunks:
+            lines.append("transfer-encoding: chunked")
+            body = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in (*reply.chunks, b""))
+        elif reply.status != 204:
+            lines.append(f"content-length: {len(reply.body)}")
+        head = "\r\n".join([f"HTTP/1.1 {reply.status} Said", *lines, "", ""])
+        connection.sendall(head.encode("latin-1") + (body[: len(body) // 2] if reply.cut else body))
+        return not reply.cut
+
+
+def _body(file: Any, headers: Mapping[str, str]) -> bytes:
+    if headers.get("transfer-encoding") != "chunked":
+        return bytes(file.read(int(headers.get("content-length", 0))))
+    chunks = []
+    while size := int(file.readline(), 16):
+        chunks.append(file.read(size))
+        file.readline()
+    file.readline()
+    return b"".join(chunks)
+
+
+Answer = tuple[int, bytes]
+
+CLIENTS = ("httpx", "httpx2", "httpx-async", "httpx2-async", "aiohttp", "requests", "urllib3")
+ASYNC_CLIENTS = ("httpx-async", "httpx2-async", "aiohttp")
+
+
+@contextlib.contextmanager
+def asking(client: str) -> Iterator[Callable[..., Answer]]:
+    """A function that asks over a kept connection of one of the four synchronous ones."""
+    if client in ("httpx", "httpx2"):
+        with importlib.import_module(client).Client(trust_env=False, verify=False) as session:
+            yield lambda method, url, **options: _of_httpx(session.request(method, url, **_for_httpx(options)))
+    elif client == "requests":
+        with requests.Session() as session:
+            session.trust_env = False
+            yield lambda method, url, **options: _of_requests(session.request(method, url, **options))
+    else:
+        with urllib3.PoolManager() as pool:
+            yield lambda method, url, **options: _of_urllib3(pool.request(method, url, **_for_urllib3(options)))
+
+
+@contextlib.asynccontextmanager
+async def asking_async(client: str) -> Any:
+    """The same for the asynchronous ones."""
+    if client == "aiohttp":
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=32)) as session:
+
+            async def ask_aiohttp(method: str, url: str, **options: Any) -> Answer:
+                async with session.request(method, url, **options) as response:
+                    return response.status, await response.read()
+
+            yield ask_aiohttp
+    else:
+        async with importlib.import_module(client.removesuffix("-async")).AsyncClient(trust_env=False, verify=False) as other:
+
+            async def ask_httpx(method: str, url: str, **options: Any) -> Answer:
+                return _of_httpx(await other.request(method, url, **_for_httpx(options)))
+
+            yield ask_httpx
+
+
+def ask(client: str, method: str, url: str, **options: Any) -> Answer:
+    """One request (`json`, `data` as bytes, `headers`) over a client of any kind: the status and the body."""
+    if client in ASYNC_CLIENTS:
+        return asyncio.run(ask_async(client, method, url, **options))
+    with asking(client) as one:
+        return one(method, url, **options)
+
+
+async def ask_async(client: str, method: str, url: str, **options: Any) -> Answer:
+    """The same, within an event loop."""
+    async with asking_async(client) as one:
+        return await one(method, url, **options)
+
+
+def _for_httpx(options: dict[str, Any]) -> dict[str, Any]:
+    renamed = {"data": "content", "allow_redirects": "follow_redirects"}
+    return {"follow_redirects": True, **{renamed.get(name, name): value for name, value in options.items()}}
+
+
+def _for_urllib3(options: dict[str, Any]) -> dict[str, Any]:
+    return {{"data": "body", "allow_redirects": "redirect"}.get(name, name): value for name, value in options.items()}
+
+
+def _of_httpx(response: httpx.Response | httpx2.Response) -> Answer:
+    return response.status_code, response.content
+
+
+def _of_requests(response: requests.Response) -> Answer:
+    return response.status_code, response.content
+
+
+def _of_urllib3(response: urllib3.BaseHTTPResponse) -> Answer:
+    return response.status, response.data
+
+
+def patches() -> list[str]:
+    """What of the client libraries, and of logging, is not their own."""
+    own = {
+        httpx.HTTPTransport: "handle_request",
+        httpx.AsyncHTTPTransport: "handle_async_request",
+        httpx2.HTTPTransport: "handle_request",
+        httpx2.AsyncHTTPTransport: "handle_async_request",
+        aiohttp.ClientSession: "_request",
+        HTTPConnectionPool: "_make_request",
+        HTTPSConnectionPool: "_prepare_proxy",
+    }
+    found = [
+        f"{owner.__module__}.{owner.__name__}.{name}"
+        for owner, name in own.items()
+        if owner.__dict__[name].__code__.co_filename.find(owner.__module__.split(".")[0]) < 0
+    ]
+    return found + (["logging"] if logging.getLogRecordFactory() is not logging.LogRecord else [])
+
+
+@dataclass
+class Tally:
+    """What came of many requests."""
+
+    right: int = 0
+    wrong: int = 0
+    raised: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def count(self, is_right: bool, error: BaseException | None = None) -> None:
+        with self.lock:
+            self.right += is_right
+            self.wrong += error is None and not is_right
+            self.raised += [f"{type(error).__name__}: {error}"] if error else []
+
+
+def in_threads(
+    opened: Callable[[int], contextlib.AbstractContextManager[Any]], client: str, url: str, cassettes: int, each: int
+) -> Tally:
+    """32 threads ask the same of each of many cassettes; only the cassette knows who is to answer."""
+    tally, kept = Tally(), threading.local()
+
+    def session() -> Callable[..., Answer]:
+        if not hasattr(kept, "session"):
+            kept.session = asking(client)
+            kept.ask = kept.session.__enter__()
+        return kept.ask  # type: ignore[no-any-return]
+
+    def one_cassette(number: int) -> None:
+        try:
+            with opened(number):
+                for step in range(each):
+                    try:
+                        _, body = session()("POST", f"{url}/v1", json={"n": step}, headers={"x-who": str(number)})
+                        tally.count(_is_of(body, number, step))
+                    except Exception as error:  # noqa: BLE001 (counted)
+                        tally.count(False, error)
+        except Exception as error:  # noqa: BLE001 (counted)
+            tally.count(False, error)
+
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(one_cassette, range(cassettes)))
+    return tally
+
+
+async def in_tasks(
+    opened: Callable[[int], contextlib.AbstractContextManager[Any]], client: str, url: str, cassettes: int, each: int
+) -> Tally:
+    """The same in tasks of one event loop, 32 at a time."""
+    tally, at_once = Tally(), asyncio.Semaphore(32)
+
+    async def one_cassette(number: int, one: Callable[..., Awaitable[Answer]]) -> None:
+        async with at_once:
+            try:
+                with opened(number):
+                    for step in range(each):
+                        _, body = await one("POST", f"{url}/v1", json={"n": step}, headers={"x-who": str(number)})
+                        tally.count(_is_of(body, number, step))
+            except Exception as error:  # noqa: BLE001 (counted)
+                tally.count(False, error)
+
+    async with asking_async(client) as one:
+        await asyncio.gather(*(one_cassette(number, one) for number in range(cassettes)))
+    return tally
+
+
+def _is_of(body: bytes, number: int, step: int) -> bool:
+    said = json.loads(body)
+    return said["who"] == str(number) and json.loads(said["asked"]) == {"n": step}
+
+
+def plain_vcrpy_file(path: Path, url: str, number: int, each: int) -> None:
+    """A cassette as vcrpy writes it."""
+    said = ({"who": str(number), "path": "/v1", "asked": json.dumps({"n": step})} for step in range(each))
+    interactions = [
+        {
+            "request": {"method": "POST", "uri": f"{url}/v1", "body": json.dumps({"n": step}), "headers": {}},
+            "response": {
+                "status": {"code": 200, "message": "OK"},
+                "headers": {"Content-Type": ["application/json"]},
+                "body": {"string": json.dumps(one)},
+            },
+        }
+        for step, one in enumerate(said)
+    ]
+    path.write_text(yaml.safe_dump({"interactions": interactions, "version": 1}), encoding="utf-8")
