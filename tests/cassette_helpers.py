@@ -162,7 +162,9 @@ async def asking_async(client: str) -> Any:
 
             yield ask_aiohttp
     else:
-        async with importlib.import_module(client.removesuffix("-async")).AsyncClient(trust_env=False, verify=False) as other:
+        async with importlib.import_module(client.removesuffix("-async")).AsyncClient(
+            trust_env=False, verify=False
+        ) as other:
 
             async def ask_httpx(method: str, url: str, **options: Any) -> Answer:
                 return _of_httpx(await other.request(method, url, **_for_httpx(options)))

@@ -83,6 +83,7 @@ class Cassette:
         self._on_disk = _on_disk(self.path)
         self._loaded, self.metadata = load(self.path)
         self.replays_only = self.mode == "none" or (self.mode == "once" and self._on_disk is not None)
+        self._has_written = False
         self._recorded: list[Interaction] = []
         self._last: dict[str, tuple[Interaction, Call | None]] = {}
         self._failures: dict[str, list[dict[str, Any]]] = {}
@@ -90,6 +91,8 @@ class Cassette:
         self._waiting: dict[str, deque[Interaction]] = defaultdict(deque)
         self._errors: dict[str, Interaction] = {}
         self._played: set[int] = set()
+        # What each recorded interaction stands in the place of, by its id.
+        self._replaced: dict[int, Interaction] = {}
         for interaction in self._loaded:
             # The file may come from plain vcrpy, or hold what a key known since then would scrub.
             interaction.key = self._key_of(self._clean(interaction.request))
@@ -186,7 +189,7 @@ class Cassette:
             refused = self._refused(key, scope, retry)
             if attempts := [*_attempts(refused), *self._failures.get(key, [])]:
                 facts["attempts"] = attempts
-            interaction = self._as_before(Interaction(request, kept, facts, key=key))
+            interaction = self._in_place(Interaction(request, kept, facts, key=key), refused)
             recorded = [item for item in self._recorded if item is not refused] + [interaction]
             self._save(recorded)
             self._recorded, self._last[key] = recorded, (interaction, scope)
@@ -204,15 +207,22 @@ class Cassette:
         again = retry or (scope is not None and last_scope is scope)
         return last if last is not None and again and last.response["status"] in _TRIED_AGAIN else None
 
-    def _as_before(self, new: Interaction) -> Interaction:
-        """The interaction on disk where the reply is the same, so that recording it again changes no line."""
-        waiting = self._waiting.get(new.key, deque())
-        for old in waiting:
-            if (old.request, old.response) == (new.request, new.response):
-                waiting.remove(old)
-                self._played.add(id(old))
-                return old
-        return new
+    def _in_place(self, new: Interaction, refused: Interaction | None) -> Interaction:
+        """Gives a recorded interaction the place of an old one: the first of the same request that is still unused.
+
+        Returns:
+            The old one where the reply is the same, so that recording it again changes no line; else the new one.
+        """
+        waiting = self._waiting[new.key]
+        if refused is not None and (old := self._replaced.pop(id(refused), None)) is not None:
+            waiting.appendleft(old)
+        if not waiting:
+            return new
+        old = waiting.popleft()
+        self._played.add(id(old))
+        found = old if (old.request, old.response) == (new.request, new.response) else new
+        self._replaced[id(found)] = old
+        return found
 
     def annotate(self, interaction: Interaction, facts: Mapping[str, Any]) -> None:
         """Adds facts to an interaction's metadata and writes the file; what is on disk already stays as it is.
@@ -221,7 +231,7 @@ class Cassette:
             CassetteError: the file cannot be written.
         """
         with self._lock:
-            if id(interaction) not in self._played:
+            if all(interaction is not old for old in self._replaced.values()):
                 interaction.recorded.update(self.scrubber.value(dict(facts)))
                 interaction.text = None
                 self._save(self._recorded)
@@ -244,7 +254,7 @@ class Cassette:
             raise self._remembered(error) from error.__cause__
 
     def _write(self, interactions: list[Interaction]) -> None:
-        if interactions == self._loaded and self._on_disk is not None:
+        if interactions == self._loaded and self._on_disk is not None and not self._has_written:
             return
         if self._on_disk is not None and (now := _on_disk(self.path)) is not None and now != self._on_disk:
             raise CassetteError(
@@ -253,20 +263,13 @@ class Cassette:
             )
         self.metadata = {**self.metadata, "versions": versions()}
         save(self.path, interactions, self.metadata, self.scrubber)
+        self._has_written = True
         self._on_disk = _on_disk(self.path)
 
     def _merged(self, recorded: list[Interaction]) -> list[Interaction]:
-        if self.mode not in ("all", "rewrite"):
-            return self._loaded + recorded
-        anew: dict[str, list[Interaction]] = defaultdict(list)
-        for interaction in recorded:
-            anew[interaction.key].append(interaction)
-        replaced = set(anew)
-        merged: list[Interaction] = []
-        for old in self._loaded:
-            # All that is new takes the place of the first that is old.
-            merged += anew.pop(old.key, []) if old.key in replaced else [old]
-        return merged + [interaction for left in anew.values() for interaction in left]
+        anew = {id(self._replaced[id(new)]): new for new in recorded if id(new) in self._replaced}
+        merged = [anew.get(id(old), old) for old in self._loaded]
+        return merged + [new for new in recorded if id(new) not in self._replaced]
 
     @property
     def interactions(self) -> list[Interaction]:
@@ -277,8 +280,7 @@ class Cassette:
     def unused(self) -> list[Interaction]:
         """The interactions of the file that nothing asked for so far."""
         with self._lock:
-            anew = {interaction.key for interaction in self._recorded} if self.mode in ("all", "rewrite") else set()
-            return [item for item in self._loaded if id(item) not in self._played and item.key not in anew]
+            return [interaction for interaction in self._loaded if id(interaction) not in self._played]
 
     def age_days(self) -> float | None:
         """Days since the oldest interaction was recorded; None where the file does not say."""

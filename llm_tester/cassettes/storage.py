@@ -138,8 +138,10 @@ def load(path: Path) -> tuple[list[Interaction], dict[str, Any]]:
         data = yaml.load(text, Loader=_Loader)
     except FileNotFoundError:
         return [], {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise CassetteError(f"{path}: cannot be read as UTF-8 text ({error}); the file was left as it is") from error
+    except OSError as error:
+        raise CassetteError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise CassetteError(f"{path}: is not UTF-8 text ({error}); the file was left as it is") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         place = getattr(error, "problem_mark", None)
         line = f", line {place.line + 1}" if place else ""

@@ -1,0 +1,439 @@
+"""Record modes, and what is in a cassette: over every client library, against a server on 127.0.0.1."""
+
+# ruff: noqa: PT012, SIM117 (what is raised at the end of a context is what several statements in it led to)
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+import yaml
+from cassette_helpers import CLIENTS, Reply, Seen, Server, ask, echo, patches
+
+from llm_tester import cassettes
+from llm_tester.cassettes import Cassette, current, use_cassette
+from llm_tester.errors import CassetteError, CassetteMismatch
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        yield running
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cassettes" / "one.yaml"
+
+
+def counting() -> Callable[[Seen], Reply]:
+    """Answers with how often it was asked."""
+    count = iter(range(1, 1000))
+    return lambda seen: Reply(json.dumps({"count": next(count)}).encode())
+
+
+def asked(server: Server, **body: Any) -> int:
+    """Asks, and gives the count in the answer."""
+    count: int = json.loads(ask("httpx", "POST", f"{server.url}/v1", json=body)[1])["count"]
+    return count
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+class TestEveryClient:
+    def test_records_and_replays(self, client: str, server: Server, path: Path) -> None:
+        with use_cassette(path, "once") as cassette:
+            first = ask(client, "POST", f"{server.url}/v1?a=1", json={"prompt": "Say héllo"}, headers={"x-who": "me"})
+            assert [item.response["status"] for item in cassette.interactions] == [200]
+        assert len(server.seen) == 1
+        with use_cassette(path) as cassette:
+            again = ask(client, "POST", f"{server.url}/v1?a=1", json={"prompt": "Say héllo"})
+            assert cassette.unused() == []
+        assert (again[0], json.loads(again[1])) == (first[0], json.loads(first[1]))
+        assert json.loads(json.loads(first[1])["asked"]) == {"prompt": "Say héllo"}
+        assert len(server.seen) == 1
+        assert patches() == []
+
+    def test_a_miss_never_reaches_the_network(self, client: str, server: Server, path: Path) -> None:
+        with pytest.raises(CassetteMismatch, match="there is no such file"), use_cassette(path):
+            ask(client, "GET", f"{server.url}/v1")
+        assert server.seen == []
+        assert not path.exists()
+        assert patches() == []
+
+    def test_the_wire_is_used_outside(self, client: str, server: Server, path: Path) -> None:
+        with use_cassette(path, "once"):
+            ask(client, "GET", f"{server.url}/in")
+        assert ask(client, "GET", f"{server.url}/out")[0] == 200
+        assert [seen.path for seen in server.seen] == ["/in", "/out"]
+
+    def test_an_error_reply_is_kept_and_answers_as_often_as_asked(self, client: str, path: Path) -> None:
+        with Server(lambda seen: Reply(b'{"error": "no"}', 401)) as server:
+            with use_cassette(path, "once"):
+                assert ask(client, "GET", server.url + "/v1") == (401, b'{"error": "no"}')
+            with use_cassette(path):
+                for _ in range(3):
+                    assert ask(client, "GET", server.url + "/v1")[0] == 401
+            assert len(server.seen) == 1
+
+    def test_a_connection_that_fails_is_noted_in_the_reply_that_follows(
+        self, client: str, server: Server, path: Path
+    ) -> None:
+        cut = iter([True, False])
+        with Server(lambda seen: Reply(b'{"a": "long enough to cut"}', cut=next(cut))) as broken:
+            with use_cassette(path, "once") as cassette:
+                with pytest.raises(Exception) as caught:  # noqa: PT011 (each library has its own)
+                    ask(
+                        client,
+                        "POST",
+                        f"{broken.url}/v1",
+                        json={},
+                        **({"retries": False} if client == "urllib3" else {}),
+                    )
+                assert not isinstance(caught.value, CassetteError)
+                ask(client, "POST", f"{broken.url}/v1", json={})
+                (interaction,) = cassette.interactions
+        (attempt,) = interaction.recorded["attempts"]
+        assert "Error" in attempt["error"] or "Incomplete" in attempt["error"]
+        assert attempt["seconds"] >= 0
+        assert server.seen == []
+
+
+class TestModes:
+    @pytest.fixture
+    def counter(self) -> Iterator[Server]:
+        with Server(counting()) as running:
+            yield running
+
+    def test_once_records_where_there_is_no_file_and_replays_where_there_is(self, counter: Server, path: Path) -> None:
+        with use_cassette(path, "once"):
+            assert [asked(counter, n=1), asked(counter, n=1)] == [1, 2]
+        with use_cassette(path, "once"):
+            assert [asked(counter, n=1), asked(counter, n=1)] == [1, 2]
+        with pytest.raises(CassetteMismatch, match="already replayed once"), use_cassette(path, "once"):
+            [asked(counter, n=1) for _ in range(3)]
+
+    def test_new_episodes_replays_what_is_there_and_records_the_rest(self, counter: Server, path: Path) -> None:
+        with use_cassette(path, "new_episodes"):
+            asked(counter, n=1)
+        with use_cassette(path, "new_episodes"):
+            assert [asked(counter, n=2), asked(counter, n=1), asked(counter, n=1)] == [2, 1, 3]
+        with use_cassette(path):
+            assert [asked(counter, n=1), asked(counter, n=1), asked(counter, n=2)] == [1, 3, 2]
+
+    def test_all_records_anew_and_keeps_what_nothing_asked_for(self, counter: Server, path: Path) -> None:
+        with use_cassette(path, "all"):
+            [asked(counter, n=n) for n in (1, 2, 2, 3)]
+        with use_cassette(path, "all") as cassette:
+            assert [asked(counter, n=n) for n in (2, 4)] == [5, 6]
+            assert [item.request["body"]["json"]["n"] for item in cassette.unused()] == [1, 2, 3]
+        counts = [item.response["body"]["json"]["count"] for item in Cassette(path).interactions]
+        assert counts == [1, 5, 3, 4, 6]
+
+    def test_rewrite_drops_what_nothing_asked_for_at_the_end(self, counter: Server, path: Path) -> None:
+        with use_cassette(path, "rewrite"):
+            [asked(counter, n=n) for n in (1, 2)]
+        with use_cassette(path, "rewrite"):
+            asked(counter, n=2)
+            # A kill at this moment would leave both.
+            assert len(Cassette(path).interactions) == 2
+        assert [item.response["body"]["json"]["count"] for item in Cassette(path).interactions] == [3]
+
+    def test_a_rewrite_that_fails_or_records_nothing_drops_nothing(self, counter: Server, path: Path) -> None:
+        with use_cassette(path, "once"):
+            [asked(counter, n=n) for n in (1, 2)]
+        before = path.read_bytes()
+        with use_cassette(path, "rewrite"):
+            pass
+        assert path.read_bytes() == before
+        with pytest.raises(ZeroDivisionError), use_cassette(path, "rewrite"):
+            asked(counter, n=2)
+            raise ZeroDivisionError
+        assert [item.response["body"]["json"]["count"] for item in Cassette(path).interactions] == [1, 3]
+
+    @pytest.mark.parametrize("mode", ["all", "rewrite"])
+    def test_recording_the_same_replies_again_changes_no_byte(self, mode: str, server: Server, path: Path) -> None:
+        def use(mode: str) -> None:
+            with use_cassette(path, mode):
+                for number in (1, 2, 1):
+                    ask("httpx", "POST", f"{server.url}/v1", json={"n": number})
+                ask("httpx", "GET", f"{server.url}/v1")
+
+        use("once")
+        before, state = path.read_bytes(), path.stat()
+        use(mode)
+        assert len(server.seen) == 8
+        assert path.read_bytes() == before
+        assert path.stat().st_mtime_ns == state.st_mtime_ns
+
+    def test_a_refusal_before_it_takes_no_place_of_a_reply(self, path: Path) -> None:
+        statuses = iter([200, 503, 200])
+        with Server(lambda seen: Reply(b"{}", next(statuses))) as server:
+            with use_cassette(path, "once"):
+                ask("httpx", "GET", server.url)
+            before = path.read_bytes()
+            with use_cassette(path, "rewrite"), cassettes.call():
+                assert [ask("httpx", "GET", server.url)[0] for _ in range(2)] == [503, 200]
+        assert path.read_bytes() == before
+
+    def test_an_unknown_mode_is_refused(self, path: Path) -> None:
+        with (
+            pytest.raises(CassetteError, match="'often' is unknown; expected one of none, once"),
+            use_cassette(path, "often"),
+        ):
+            raise AssertionError
+
+    def test_nested_cassettes_take_turns(self, counter: Server, tmp_path: Path) -> None:
+        with use_cassette(tmp_path / "outer.yaml", "once") as outer:
+            asked(counter, n=1)
+            with use_cassette(tmp_path / "inner.yaml", "once") as inner:
+                assert current() is inner
+                asked(counter, n=2)
+            assert current() is outer
+            asked(counter, n=3)
+            assert (len(outer.interactions), len(inner.interactions)) == (2, 1)
+        assert current() is None
+
+    def test_a_sequence_that_ends_well_does_not_go_back_to_its_error(self, path: Path) -> None:
+        statuses = iter([503, 200])
+        with Server(lambda seen: Reply(b"{}", next(statuses))) as server:
+            with use_cassette(path, "once"):
+                assert [ask("httpx", "GET", server.url)[0] for _ in range(2)] == [503, 200]
+            with pytest.raises(CassetteMismatch), use_cassette(path):
+                assert [ask("httpx", "GET", server.url)[0] for _ in range(2)] == [503, 200]
+                ask("httpx", "GET", server.url)
+
+    def test_a_file_that_changed_meanwhile_is_left_as_it_is(self, counter: Server, path: Path) -> None:
+        with use_cassette(path, "once"):
+            asked(counter, n=1)
+        text = path.read_text() + "# edited\n"
+        with pytest.raises(CassetteError, match="was changed since it was opened"), use_cassette(path, "new_episodes"):
+            path.write_text(text)
+            asked(counter, n=2)
+        assert path.read_text() == text
+
+    def test_a_file_that_vanished_meanwhile_is_written_again(self, counter: Server, path: Path) -> None:
+        with use_cassette(path, "once"):
+            asked(counter, n=1)
+        with use_cassette(path, "new_episodes"):
+            path.unlink()
+            asked(counter, n=2)
+        assert len(Cassette(path).interactions) == 2
+
+
+class TestUnused:
+    def test_an_interaction_that_nothing_asked_for_is_told(self, server: Server, path: Path) -> None:
+        with use_cassette(path, "once"):
+            ask("httpx", "GET", f"{server.url}/a")
+            ask("httpx", "GET", f"{server.url}/b")
+        with use_cassette(path) as cassette:
+            ask("httpx", "GET", f"{server.url}/b")
+            assert [item.request["uri"] for item in cassette.unused()] == [f"{server.url}/a"]
+        with (
+            pytest.raises(
+                CassetteError, match=rf"nothing asked for 1 of its interactions, the first GET {server.url}/a"
+            ),
+            use_cassette(path, fail_on_unused=True),
+        ):
+            ask("httpx", "GET", f"{server.url}/b")
+        with use_cassette(path, fail_on_unused=True):
+            ask("httpx", "GET", f"{server.url}/b")
+            ask("httpx", "GET", f"{server.url}/a")
+
+    def test_recording_anew_does_not_ask_for_the_old(self, server: Server, path: Path) -> None:
+        with use_cassette(path, "once"):
+            ask("httpx", "GET", f"{server.url}/a")
+        with use_cassette(path, "all", fail_on_unused=True):
+            ask("httpx", "GET", f"{server.url}/b")
+
+
+class TestMetadata:
+    def test_it_says_when_where_and_with_what(self, server: Server, path: Path) -> None:
+        with use_cassette(path, "once"):
+            ask("httpx", "GET", f"{server.url}/a")
+        data = yaml.safe_load(path.read_text())
+        assert data["format"] == 1
+        assert set(data["metadata"]["versions"]) == {"llm_tester", "litellm", "pydantic-ai", "vcrpy"}
+        recorded = data["interactions"][0]["recorded"]
+        assert recorded["origin"] == f"127.0.0.1:{server.port}"
+        assert recorded["seconds"] >= 0
+        assert Cassette(path).age_days() == pytest.approx(0, abs=0.1)
+
+    def test_a_stand_in_is_called_one(self, server: Server, path: Path) -> None:
+        with use_cassette(path, "once", origin="stand-in: a test"):
+            ask("httpx", "GET", f"{server.url}/a")
+        assert Cassette(path).interactions[0].recorded["origin"] == "stand-in: a test"
+
+    @pytest.mark.parametrize(
+        ("at", "days"),
+        [("2020-01-01T00:00:00+00:00", True), ("2020-01-01", True), ("once upon a time", False), ("", False)],
+    )
+    def test_the_age_is_that_of_the_oldest(self, at: str, days: bool, server: Server, path: Path) -> None:
+        with use_cassette(path, "once"):
+            ask("httpx", "GET", f"{server.url}/a")
+        data = yaml.safe_load(path.read_text())
+        data["interactions"][0]["recorded"]["at"] = at
+        path.write_text(yaml.safe_dump(data))
+        age = Cassette(path).age_days()
+        assert (age is not None and age > 2000) == days
+
+    def test_a_call_collects_what_it_used_and_notes_what_it_cost(self, server: Server, path: Path) -> None:
+        with use_cassette(path, "once"), cassettes.call() as call:
+            assert call.said("origin") is None
+            ask("httpx", "GET", f"{server.url}/a")
+            call.note(model="m", cost_usd=None)
+            assert not call.is_replay
+            assert call.said("model") == "m"
+        with use_cassette(path), cassettes.call() as call:
+            ask("httpx", "GET", f"{server.url}/a")
+            call.note(model="other")
+            assert call.is_replay
+            assert call.seconds == call.said("seconds")
+            assert (call.said("model"), call.said("cost_usd")) == ("m", None)
+        with cassettes.call() as call:
+            assert call.seconds is None
+
+    def test_a_note_on_what_was_recorded_before_changes_no_byte(self, server: Server, path: Path) -> None:
+        for mode in ("once", "rewrite"):
+            with use_cassette(path, mode), cassettes.call() as call:
+                ask("httpx", "GET", f"{server.url}/a")
+                call.note(model=f"by {mode}")
+        assert Cassette(path).interactions[0].recorded["model"] == "by once"
+
+    def test_refusals_before_a_reply_are_its_attempts(self, path: Path) -> None:
+        replies = iter([Reply(b'{"usage": {"tokens": 7}}', 429), Reply(b"[]", 503), Reply(b"{}")])
+        with Server(lambda seen: next(replies)) as server, use_cassette(path, "once") as cassette:
+            with cassettes.call() as call:
+                assert [ask("httpx", "GET", server.url)[0] for _ in range(3)] == [429, 503, 200]
+                assert [item.response["status"] for item in call.recorded] == [200]
+            (interaction,) = cassette.interactions
+        first, second = interaction.recorded["attempts"]
+        assert (first["status"], first["usage"], second["status"]) == (429, {"tokens": 7}, 503)
+
+    def test_a_sdk_that_tries_again_makes_one_interaction(self, path: Path) -> None:
+        replies = iter([Reply(b"{}", 500), Reply(b"{}", 429, {"retry-after-ms": "1"}), Reply(CHAT)])
+        with Server(lambda seen: next(replies)) as server, use_cassette(path, "once") as cassette:
+            with openai.OpenAI(api_key="none", base_url=server.url, max_retries=2) as client:
+                client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Say yes."}])
+            (interaction,) = cassette.interactions
+        assert [attempt["status"] for attempt in interaction.recorded["attempts"]] == [500, 429]
+
+    def test_two_plain_requests_are_two_interactions_whatever_their_status(self, path: Path) -> None:
+        statuses = iter([500, 200])
+        with Server(lambda seen: Reply(b"{}", next(statuses))) as server, use_cassette(path, "once") as cassette:
+            assert [ask("httpx", "GET", server.url)[0] for _ in range(2)] == [500, 200]
+            assert [item.response["status"] for item in cassette.interactions] == [500, 200]
+
+
+CHAT = json.dumps(
+    {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Yes."}}],
+    }
+).encode()
+
+
+class TestErrorsThatSomethingSwallowed:
+    """A user's code between the request and the cassette must not make a drift or an unsaved reply pass unseen."""
+
+    def swallowing(self, url: str) -> None:
+        # Compiled under another name, as a library's code is.
+        library: dict[str, Any] = {"__name__": "a_library"}
+        exec("def swallow(ask, *args):\n  try:\n    ask(*args)\n  except BaseException:\n    pass", library)
+        library["swallow"](ask, "httpx", "GET", url)
+
+    def test_a_mismatch_is_raised_at_the_end(self, server: Server, path: Path) -> None:
+        with pytest.raises(CassetteMismatch), use_cassette(path):
+            self.swallowing(server.url)
+        assert patches() == []
+
+    def test_and_in_the_place_of_what_it_led_to(self, server: Server, path: Path) -> None:
+        with pytest.raises(CassetteMismatch) as caught, use_cassette(path):
+            self.swallowing(server.url)
+            raise ZeroDivisionError
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+    def test_and_at_the_end_of_a_call(self, server: Server, path: Path) -> None:
+        with use_cassette(path), pytest.raises(CassetteMismatch), cassettes.call():
+            self.swallowing(server.url)
+
+    def test_one_that_came_to_the_test_is_not_raised_twice(self, server: Server, path: Path) -> None:
+        with use_cassette(path):
+            with pytest.raises(CassetteMismatch):
+                ask("httpx", "GET", server.url)
+            with pytest.raises(ZeroDivisionError):
+                raise ZeroDivisionError
+
+    def test_a_reply_that_could_not_be_saved_is_told_through_a_sdk(self, path: Path) -> None:
+        with Server(lambda seen: Reply(CHAT)) as server:
+            client = openai.OpenAI(api_key="none", base_url=server.url, max_retries=2)
+            with pytest.raises(CassetteError, match="cannot be written"), client, use_cassette(path, "once"):
+                path.parent.write_text("a file where the directory would be")
+                client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Say yes."}])
+
+
+class TestNeighbours:
+    """Plain vcrpy, in the same process."""
+
+    vcr = pytest.importorskip("vcr")
+
+    @pytest.mark.parametrize("client", ["httpx", "httpx2", "aiohttp"])
+    def test_ours_inside_of_vcrpys_gets_the_requests(self, client: str, server: Server, path: Path) -> None:
+        theirs = str(path.parent / "theirs.yaml")
+        with self.vcr.use_cassette(theirs, record_mode="once") as outer:
+            with use_cassette(path, "once"):
+                ask(client, "GET", f"{server.url}/a")
+            assert len(outer) == 0
+            ask(client, "GET", f"{server.url}/b")
+            assert len(outer) == 1
+        assert patches() == []
+
+    @pytest.mark.parametrize("client", CLIENTS)
+    def test_vcrpys_inside_of_ours_gets_the_requests(self, client: str, server: Server, path: Path) -> None:
+        theirs = str(path.parent / "theirs.yaml")
+        with use_cassette(path, "once") as outer:
+            with self.vcr.use_cassette(theirs, record_mode="once") as inner:
+                ask(client, "GET", f"{server.url}/a")
+                assert len(inner) == 1
+            ask(client, "GET", f"{server.url}/b")
+            assert f"{server.url}/b" in [item.request["uri"] for item in outer.interactions]
+        assert patches() == []
+
+    def test_ours_stays_in_force_where_vcrpys_ends_first(self, server: Server, path: Path) -> None:
+        theirs = self.vcr.use_cassette(str(path.parent / "theirs.yaml"), record_mode="once")
+        theirs.__enter__()
+        with use_cassette(path, "once"):
+            ask("httpx", "GET", f"{server.url}/a")
+            theirs.__exit__(None, None, None)
+            with use_cassette(path.parent / "two.yaml") as second:
+                # Opening any cassette puts the patch back that vcrpy took off with its own.
+                with pytest.raises(CassetteMismatch):
+                    ask("httpx", "GET", f"{server.url}/b")
+                assert second.interactions == []
+        assert patches() == []
+
+    def test_vcrpys_that_ends_last_leaves_requests_untouched(self, server: Server, path: Path) -> None:
+        theirs = self.vcr.use_cassette(str(path.parent / "theirs.yaml"), record_mode="once")
+        with use_cassette(path, "once"):
+            theirs.__enter__()
+        theirs.__exit__(None, None, None)
+        assert ask("httpx", "GET", f"{server.url}/a")[0] == 200
+        with use_cassette(path, "once"):
+            ask("httpx", "GET", f"{server.url}/a")
+        assert patches() == []
+
+
+def test_a_real_client_of_ones_own_may_be_older_than_the_cassette(server: Server, path: Path) -> None:
+    with httpx.Client(trust_env=False, verify=False) as client:
+        client.get(f"{server.url}/before")
+        with use_cassette(path, "once"):
+            client.get(f"{server.url}/in")
+        with use_cassette(path):
+            assert client.get(f"{server.url}/in").json()["path"] == "/in"
+    assert [seen.path for seen in server.seen] == ["/before", "/in"]
+    assert echo(server.seen[0]).status == 200
