@@ -2,6 +2,7 @@
 
 # ruff: noqa: PT012, SIM117 (what is raised at the end of a context is what several statements in it led to)
 
+import contextvars
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import yaml
 from cassette_helpers import CLIENTS, Reply, Seen, Server, ask, echo, patches
 
 from llm_tester import cassettes
-from llm_tester.cassettes import Cassette, current, use_cassette
+from llm_tester.cassettes import Cassette, current, entered, seam, use_cassette
 from llm_tester.errors import CassetteError, CassetteMismatch
 
 
@@ -69,6 +70,21 @@ class TestEveryClient:
         assert ask(client, "GET", f"{server.url}/out")[0] == 200
         assert [seen.path for seen in server.seen] == ["/in", "/out"]
 
+    def test_requests_of_other_contexts_pass(self, client: str, server: Server, path: Path) -> None:
+        with use_cassette(path):
+            assert contextvars.Context().run(ask, client, "GET", f"{server.url}/out", headers={"x-who": "me"})[0] == 200
+        with seam.inject(Struck(times=0)):
+            assert ask(client, "POST", f"{server.url}/on", data=b"a")[0] == 200
+        assert [seen.path for seen in server.seen] == ["/out", "/on"]
+
+    def test_a_fault_answers_before_the_cassette(self, client: str, server: Server, path: Path) -> None:
+        with use_cassette(path, "once") as cassette:
+            with seam.inject(Struck(times=2)) as fault:
+                assert fault is None
+                assert [ask(client, "GET", server.url)[0] for _ in range(3)] == [599, 599, 200]
+            assert len(cassette.interactions) == 1
+        assert len(server.seen) == 1
+
     def test_an_error_reply_is_kept_and_answers_as_often_as_asked(self, client: str, path: Path) -> None:
         with Server(lambda seen: Reply(b'{"error": "no"}', 401)) as server:
             with use_cassette(path, "once"):
@@ -99,6 +115,35 @@ class TestEveryClient:
         assert "Error" in attempt["error"] or "Incomplete" in attempt["error"]
         assert attempt["seconds"] >= 0
         assert server.seen == []
+
+
+class Struck:
+    """Answers so many times with a status that has no name."""
+
+    def __init__(self, times: int | None = None) -> None:
+        self.endless = times is None
+        self.left = times or 0
+
+    def meet(self, client: str, request: Any) -> dict[str, Any] | None:
+        if not self.endless and self.left == 0:
+            return None
+        self.left -= 1
+        return {"status": 599, "headers": {"content-type": ["text/plain"]}, "body": b"struck"}
+
+
+def test_whether_the_context_is_offline(path: Path, server: Server) -> None:
+    assert not cassettes.is_offline()
+    with seam.inject(Struck(times=1)):
+        assert not cassettes.is_offline()
+    with seam.inject(Struck()):
+        assert cassettes.is_offline()
+    with use_cassette(path, "once"):
+        assert not cassettes.is_offline()
+        ask("httpx", "GET", server.url)
+    for mode in ("none", "once"):
+        with use_cassette(path, mode):
+            assert cassettes.is_offline()
+    assert not seam.is_patched()
 
 
 class TestModes:
@@ -362,6 +407,13 @@ class TestErrorsThatSomethingSwallowed:
         with use_cassette(path), pytest.raises(CassetteMismatch), cassettes.call():
             self.swallowing(server.url)
 
+    def test_and_in_the_place_of_what_it_led_to_in_a_call(self, server: Server, path: Path) -> None:
+        with use_cassette(path), pytest.raises(CassetteMismatch), cassettes.call():
+            self.swallowing(server.url)
+            raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError), cassettes.call():
+            raise ZeroDivisionError
+
     def test_one_that_came_to_the_test_is_not_raised_twice(self, server: Server, path: Path) -> None:
         with use_cassette(path):
             with pytest.raises(CassetteMismatch):
@@ -426,6 +478,18 @@ class TestNeighbours:
         with use_cassette(path, "once"):
             ask("httpx", "GET", f"{server.url}/a")
         assert patches() == []
+
+
+def test_another_context_may_enter_an_open_cassette(server: Server, path: Path) -> None:
+    def work() -> None:
+        with entered(cassette):
+            assert current() is cassette
+            ask("httpx", "GET", f"{server.url}/in")
+        assert current() is None
+
+    with use_cassette(path, "once") as cassette:
+        contextvars.Context().run(work)
+    assert len(cassette.interactions) == 1
 
 
 def test_a_real_client_of_ones_own_may_be_older_than_the_cassette(server: Server, path: Path) -> None:

@@ -5,6 +5,8 @@ import contextlib
 import contextvars
 import gc
 import json
+import multiprocessing
+import random
 import subprocess
 import sys
 import tempfile
@@ -18,7 +20,7 @@ import httpx
 import pytest
 from cassette_helpers import Reply, Seen, Server, asking, in_tasks, in_threads, patches, plain_vcrpy_file
 
-from llm_tester.cassettes import context, current, seam, use_cassette
+from llm_tester.cassettes import Cassette, context, current, seam, use_cassette
 from llm_tester.errors import CassetteError
 
 CASSETTES, EACH = 500, 10
@@ -84,6 +86,58 @@ def test_plain_vcrpy_fails_the_same_test(tmp_path: Path) -> None:
     right, wrong, raised, _ = json.loads(run.stdout.splitlines()[-1])
     assert wrong + raised > 0
     assert right < 1000
+
+
+def record_until_killed(folder: str, url: str, number: int, pipe: Any) -> None:
+    """Four threads that record, and say of each reply that it is complete."""
+
+    def work(thread: int) -> None:
+        with use_cassette(Path(folder) / f"{thread}.yaml", "new_episodes"), asking("httpx") as ask:
+            for step in range(10_000):
+                what = f"{number}-{thread}-{step}"
+                ask("POST", f"{url}/v1", json={"what": what, "padding": "a line of a prompt\n" * 20})
+                with lock:
+                    pipe.send((thread, what))
+
+    lock = threading.Lock()
+    pipe.send(None)
+    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(4)]
+    for thread in threads:
+        thread.start()
+
+
+def test_a_kill_at_any_moment_loses_no_complete_reply(folder: Path) -> None:
+    moments = random.Random(20261122)
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload([__name__, "llm_tester.cassettes.clients"])
+    complete: set[tuple[int, str]] = set()
+    total, place = 0, folder
+    with Server() as server:
+        for number in range(50):
+            if number % 10 == 0:
+                # What is recorded goes on in the files that a kill left, but not until they are large.
+                place, complete = folder / str(number), set()
+            near, far = processes.Pipe(duplex=False)
+            process = processes.Process(target=record_until_killed, args=(str(place), server.url, number, far))
+            process.start()
+            far.close()
+            assert near.recv() is None
+            for _ in range(moments.randrange(30)):
+                complete.add(near.recv())
+            for _ in range(moments.randrange(200_000)):
+                pass
+            process.kill()
+            process.join()
+            with contextlib.suppress(EOFError):
+                while True:
+                    complete.add(near.recv())
+            held = set()
+            for path in place.glob("*.yaml"):
+                for interaction in Cassette(path).interactions:
+                    held.add((int(path.stem), interaction.request["body"]["json"]["what"]))
+            assert complete <= held
+            total += len(complete)
+    assert total > 1000
 
 
 class NoFault:

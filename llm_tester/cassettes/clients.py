@@ -34,18 +34,9 @@ Target = tuple[type, str, Callable[[Method, Method], Method]]
 
 def targets() -> Iterator[Target]:
     """Each method to patch, of the client libraries that are installed."""
-    for name in ("httpx", "httpx2"):
-        if importlib.util.find_spec(name):
-            yield from _httpx(importlib.import_module(name))
-    if importlib.util.find_spec("aiohttp"):
-        from aiohttp import ClientSession
-
-        yield ClientSession, "_request", _aiohttp
-    if importlib.util.find_spec("urllib3"):
-        from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-
-        yield HTTPConnectionPool, "_make_request", _urllib3
-        yield HTTPSConnectionPool, "_prepare_proxy", _urllib3_proxy
+    makers = {"httpx": _httpx, "httpx2": _httpx, "aiohttp": _aiohttp, "urllib3": _urllib3}
+    for name in filter(importlib.util.find_spec, makers):
+        yield from makers[name](importlib.import_module(name))
 
 
 def _is_routed() -> bool:
@@ -102,10 +93,6 @@ class _Exchange:
             "body": {"string": self.reply["body"]},
         }
 
-    def filter_request(self, request: Request) -> Request:
-        """vcrpy's way of asking whether to look at the request."""
-        return request
-
     def append(self, request: Request, response: Mapping[str, Any]) -> None:
         """Takes the reply from vcrpy's stub."""
         self.record(response["status"]["code"], response["headers"], response["body"]["string"])
@@ -148,7 +135,11 @@ def _httpx(library: Any) -> Iterator[Target]:
     yield library.AsyncHTTPTransport, "handle_async_request", asynchronous
 
 
-def _aiohttp(below: Method, real: Method) -> Method:
+def _aiohttp(library: Any) -> Iterator[Target]:
+    yield library.ClientSession, "_request", _aiohttp_request
+
+
+def _aiohttp_request(below: Method, real: Method) -> Method:
     async def request(self: Any, method: str, url: Any, **options: Any) -> Any:
         if not _is_routed():
             return await below(self, method, url, **options)
@@ -186,7 +177,12 @@ async def _aiohttp_exchange(request: Any, send: Callable[[Any], Awaitable[Any]],
         return response
 
 
-def _urllib3(below: Method, real: Method) -> Method:
+def _urllib3(library: Any) -> Iterator[Target]:
+    yield library.HTTPConnectionPool, "_make_request", _urllib3_request
+    yield library.HTTPSConnectionPool, "_prepare_proxy", _urllib3_proxy
+
+
+def _urllib3_request(below: Method, real: Method) -> Method:
     from urllib3 import HTTPHeaderDict, HTTPResponse
 
     def make_request(pool: Any, connection: Any, method: str, url: str, **options: Any) -> Any:

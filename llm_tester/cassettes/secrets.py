@@ -43,9 +43,9 @@ _KEY_SHAPES = re.compile(
 # Each of the shapes has one of these and is as long; looking for that first is 50 times faster than the expression.
 _SHORTEST_SHAPE = 15
 _MARKS = (
-    *("sk-", "pk-", "rk-", "sk_", "pk_", "rk_", "AIza", "ya29.", "gsk_", "xai-", "pplx-", "nvapi-", "fw_", "tgp_v1_"),
-    *("r8_", "hf_", "jina_", "tvly-", "lsv2_", "npm_", "dapi", "AKIA", "ASIA", "gh", "glpat-", "xox", "eyJ", "earer"),
-    "PRIVATE KEY-----",
+    *("sk-", "pk-", "rk-", "sk_", "pk_", "rk_", "AIza", "ya29.", "gsk_", "xai-", "pplx-", "csk", "nvapi-", "fw_"),
+    *("tgp_v1_", "r8_", "hf_", "jina_", "tvly-", "lsv2_", "npm_", "dapi", "AKIA", "ASIA", "gh", "github_pat_"),
+    *("glpat-", "xox", "eyJ", "earer", "PRIVATE KEY-----"),
 )
 
 # Query and form parameters that carry credentials: Google's key, Azure's and AWS's signatures, OAuth's names. Names
@@ -66,7 +66,7 @@ def environment_secrets() -> frozenset[str]:
         # A plain client's cassette needs no config, and a config.json in its directory may be of something else.
         active = Settings(None)
     values = {secret.get_secret_value() for secret in active.secrets()}
-    return frozenset(value for value in values if len(value) >= _SHORTEST_SECRET)
+    return frozenset(value for value in values if len(value.strip()) >= _SHORTEST_SECRET)
 
 
 def find_key_shapes(text: str) -> list[str]:

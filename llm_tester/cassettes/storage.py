@@ -86,10 +86,13 @@ def cassette_path(root: str | Path, *parts: str) -> Path:
 def _safe(part: str) -> str:
     raw = part.encode("utf-8", "surrogatepass")
     encoded = quote(raw, safe="").replace("~", "%7E")
-    plain = encoded.strip(".") == encoded and not _RESERVED.match(encoded)
+    if _RESERVED.match(encoded):
+        # Windows looks at what stands before the first dot.
+        encoded = encoded.replace(".", "%2E", 1) + "~"
+    plain = encoded.strip(".") == encoded and "~" not in encoded
     if plain and part == part.lower() and 0 < len(encoded) <= _LONGEST_PART:
         return encoded
-    return f"{encoded.strip('.')[:_LONGEST_PART]}~{hashlib.sha256(raw).hexdigest()[:8]}"
+    return f"{encoded.strip('.~')[:_LONGEST_PART]}~{hashlib.sha256(raw).hexdigest()[:8]}"
 
 
 def check_path(path: str | Path) -> Path:
@@ -158,7 +161,7 @@ def load(path: Path) -> tuple[list[Interaction], dict[str, Any]]:
         raise CassetteError(f"{path}: its YAML aliases unfold to more than the file holds; record it again")
     try:
         return [_read(item) for item in data["interactions"]], dict(data.get("metadata") or {})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CassetteError(f"{path}: an interaction is not whole ({error!r}); record it again") from error
 
 

@@ -123,9 +123,9 @@ class PydanticAIProvider(BaseLLM):
             settings.setdefault("max_tokens", model_config.max_output_tokens or self._limit(model_name))
         settings = {name: value for name, value in settings.items() if value is not None}
         try:
-            response = _worker.run(
-                model_request(model, [request], model_settings=settings, model_request_parameters=parameters)
-            )
+            work = model_request(model, [request], model_settings=settings, model_request_parameters=parameters)
+            # The SDKs' own timeouts count each read; this one holds for the call as a whole, whatever they wait for.
+            response = _worker.run(asyncio.wait_for(work, timeout))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             # What PydanticAI's reading of a reply with another shape comes to; what was sent is ours and typed.
             message = f"{self.config.name}, {model_name}: the reply is not what the provider's API promises: {error}"
