@@ -3,8 +3,8 @@
     python benchmarks/cassettes.py              # 500, 2,000 and 8,000 cassettes; 500 and 2,000 interactions in one
     python benchmarks/cassettes.py --small      # a tenth of it, to see that it runs
 
-Each figure is the shortest of three runs, in one thread, over one httpx client. vcrpy matches on the body too, as it must
-where a cassette holds many prompts for one address, and is asked for 20 interactions spread over the file.
+Each figure is the shortest of three runs, in one thread, over one httpx client. vcrpy matches on the body too, as it
+must where a cassette holds many prompts for one address, and is asked for 20 interactions spread over the file.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from llm_tester.cassettes import use_cassette
 
 URL = "http://api.example.test/v1/chat/completions"
 PROMPT = "Extract the invoice as JSON with its number, supplier, dates and total.\n\nSource Text:\n" + "A line. " * 100
+KIND = {"content-type": ["application/json"]}
 VCRPY_MATCHES_ON = ("method", "scheme", "host", "port", "path", "query", "body")
 
 
@@ -36,16 +37,16 @@ def write(path: Path, numbers: Iterable[int]) -> None:
     answer = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "x" * 400}}], "usage": {"total": 1}}
     interactions = [
         {
-            "request": {"method": "POST", "uri": URL, "body": json.dumps(question(number)), "headers": {}},
+            "request": {"method": "POST", "uri": URL, "body": json.dumps(question(number)), "headers": KIND},
             "response": {
                 "status": {"code": 200, "message": "OK"},
-                "headers": {"content-type": ["application/json"]},
+                "headers": KIND,
                 "body": {"string": json.dumps({"id": number, **answer})},
             },
         }
         for number in numbers
     ]
-    data = {"interactions": interactions, "version": 1}
+    data = json.loads(json.dumps({"interactions": interactions, "version": 1}))  # without YAML aliases
     path.write_text(yaml.dump(data, Dumper=yaml.CSafeDumper), encoding="utf-8")
 
 
@@ -110,10 +111,8 @@ def main() -> None:
             write(root / f"{number}.yaml", [number])
         say("cassettes", "ours, ms each", "vcrpy, ms each")
         for count in (500 // by, 2000 // by, 8000 // by):
-            say(
-                count,
-                *(f"{min(each_its_own(way, root, count, client) for _ in range(3)):.2f}" for way in (ours, vcrpys)),
-            )
+            best = [min(each_its_own(way, root, count, client) for _ in range(3)) for way in (ours, vcrpys)]
+            say(count, *(f"{figure:.2f}" for figure in best))
         say()
         say("interactions in one", "ours, s to open", "ours, ms each", "vcrpy, s to open", "vcrpy, ms each")
         for count in (500 // by, 2000 // by):
