@@ -74,6 +74,11 @@ class Page:
     def texts(self, selector: str) -> list[str]:
         return self.js("[...document.querySelectorAll(arguments[0])].map((found) => found.innerText.trim())", selector)
 
+    def text(self, selector: str) -> str:
+        """What an element shows; the driver's own text is empty for some of what has to be scrolled to."""
+        element = "document.querySelector(arguments[0])"
+        return self.js(f"{element}.checkVisibility() ? {element}.innerText : null", selector)
+
     def find(self, selector: str) -> Any:
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
@@ -141,7 +146,7 @@ def test_every_case_and_model_is_there(show: Any) -> None:
     page = show(run)
     assert sorted(page.cases()) == sorted({case.name for case in run.cases})
     assert len(page.texts("#matrix tbody a")) == 90
-    assert page.find("#found").text == "9 of 9 cases, 10 of 10 models"
+    assert page.text("#found") == "9 of 9 cases, 10 of 10 models"
     shown = [float(text) for text in page.texts("#matrix .means td")[1:]]
     assert shown == sorted(shown, reverse=True)
 
@@ -171,7 +176,7 @@ def test_filtering(show: Any) -> None:
     page.find("#text").send_keys("anthropic invoices")
     assert page.texts("#matrix thead .model") == ["claude-sonnet-4-5", "claude-haiku-4-5"]
     assert set(page.texts("#matrix tbody th .provider")) == {"invoices"}
-    assert page.find("#found").text == "6 of 18 cases, 2 of 10 models"
+    assert page.text("#found") == "6 of 18 cases, 2 of 10 models"
     page.find("#text").send_keys(Keys.CONTROL, "a", Keys.BACKSPACE)
     Select(page.find("#module")).select_by_value("products")
     assert set(page.texts("#matrix tbody th .provider")) == {"products"}
@@ -181,7 +186,7 @@ def test_filtering(show: Any) -> None:
     assert len(page.texts("#matrix tbody .tile.failed")) == len(failed) > 0
     assert set(page.cases()) == {result.name for result in failed}
     page.find("#text").send_keys("nothing is called so")
-    assert page.find("#found").text == "0 of 18 cases, 0 of 10 models"
+    assert page.text("#found") == "0 of 18 cases, 0 of 10 models"
 
 
 def test_opening_by_mouse(show: Any) -> None:
@@ -196,7 +201,7 @@ def test_opening_by_mouse(show: Any) -> None:
     assert len(page.texts(".compared tbody tr")) == len(wrong.fields)
     assert len(page.texts(".compared tr.wrong")) == sum(field.score < 1 for field in wrong.fields)
     case = next(case for case in run.cases if case.name == wrong.name)
-    parts = {title: page.find(f"pre[aria-label='{title}']").text for title in ("Source", "Raw reply", "Prompt")}
+    parts = {title: page.text(f"pre[aria-label='{title}']") for title in ("Source", "Raw reply", "Prompt")}
     assert parts["Prompt"] == case.prompt
     # Indented by the page, which must not change a digit.
     for title, value in (("Expected", case.expected), ("Actual", wrong.actual)):
@@ -349,9 +354,9 @@ def test_the_plot(show: Any) -> None:
     }
     assert "free" in page.js("[...document.querySelectorAll('#scatter .tick')].map((tick) => tick.textContent)")
     assert "logarithmic" in page.js("document.querySelector('#scatter').textContent")
-    assert "p:unpriced: accuracy 99, cost unknown" in page.find("#unpriced").text
+    assert "p:unpriced: accuracy 99, cost unknown" in page.text("#unpriced")
     page.js("document.querySelector('.point').focus()")
-    assert "p:beaten" in page.find("#tip").text
+    assert "p:beaten" in page.text("#tip")
 
 
 def test_repeats_show_mean_spread_and_number(show: Any) -> None:
@@ -370,7 +375,7 @@ def test_rows_are_made_as_they_are_scrolled_to(show: Any) -> None:
 
 
 def test_a_run_without_results_opens(show: Any) -> None:
-    assert show(run_of()).find("#found").text == "0 of 0 cases, 0 of 0 models"
+    assert show(run_of()).text("#found") == "0 of 0 cases, 0 of 0 models"
 
 
 def test_without_scripts_the_tables_are_there(show: Any) -> None:
@@ -378,7 +383,7 @@ def test_without_scripts_the_tables_are_there(show: Any) -> None:
     page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         page.load()
-        shown = page.find("body").text
+        shown = page.text("body")
     finally:
         page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     assert "Without JavaScript this table" in shown
