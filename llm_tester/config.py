@@ -256,19 +256,22 @@ class Settings:
             self.config = validate(GlobalConfig, read_json(path), path)
         self.dotenv_path = self.directory / ".env"
         self._dotenv = dotenv_values(self.dotenv_path) if self.dotenv_path.is_file() else {}
+        self._external_keys: set[str] = set()
 
     def key(self, variable: str) -> str | None:
-        """The value of an environment variable, else of the `.env` file; None where both lack it or it is empty."""
+        """The value of an environment variable, else in the `.env` file; None where both lack it or it is empty."""
         return os.environ.get(variable) or self._dotenv.get(variable) or None
 
     def secrets(self) -> Iterator[SecretStr]:
         """Every value that must not be written anywhere.
 
-        Those of the variables that an entry names as its key's, those of the environment whose name says that they
-        hold one, and those of the `.env` file whose name does not say that they hold something else.
+        Those of the variables that an entry names as its key's (an external provider's own file once it was read),
+        those of the environment whose name says that they hold one, and those of the `.env` file whose name does not
+        say that they hold something else.
         """
-        names = [*self._dotenv, *(name for name in os.environ if _KEY_NAME.search(name))]
-        for name in dict.fromkeys([*self._named_keys, *(name for name in names if not _NO_KEY_NAME.search(name))]):
+        guessed = [*self._dotenv, *(name for name in os.environ if _KEY_NAME.search(name))]
+        named = [*self._named_keys, *tuple(self._external_keys)]
+        for name in dict.fromkeys([*named, *(name for name in guessed if not _NO_KEY_NAME.search(name))]):
             if value := self.key(name):
                 yield SecretStr(value)
 
@@ -309,6 +312,8 @@ class Settings:
         base: dict[str, Any] = {}
         if packaged.is_file() and name == Path(name).name:
             base = read_json(packaged)
+            if own and base.get("env_key"):
+                self._external_keys.add(str(base["env_key"]))
         elif entry is None or isinstance(entry, bool):
             return None
         over = {"enabled": entry} if isinstance(entry, bool) else entry or {}

@@ -24,6 +24,7 @@ from llm_tester.cassettes.inspect import scan, unused_files
 from llm_tester.cassettes.secrets import Scrubber, environment_secrets
 from llm_tester.errors import CassetteMismatch, SecretFoundError
 from llm_tester.llms.llm_registry import reset_provider_cache
+from llm_tester.llms.provider_factory import create_provider, register_external_provider
 
 PLAIN = f"canary{secrets.token_hex(12)}"
 HARD = f'ca/na+ry="{secrets.token_hex(6)}\\é'
@@ -233,6 +234,16 @@ class TestWhereKeysAreFrom:
         expected = ("ACME_KEY", "ACME_API_TOKEN_2", "acme_password", "ACME_PASSPHRASE")
         assert known >= {f"value-of-{name}" for name in expected}
         assert not known & {"value-of-ACME_MOOD", "short", "not-a-key"}
+
+    def test_a_variable_that_only_an_external_provider_names(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("ACME_PASSPHRASE", PLAIN)
+        (tmp_path / "acme.json").write_text(json.dumps({"models": ["one"], "env_key": "ACME_PASSPHRASE"}))
+        assert PLAIN not in self.known(tmp_path)
+        register_external_provider("acme", "test_factory", "Echo", str(tmp_path / "acme.json"))
+        assert create_provider("acme") is not None
+        assert PLAIN in environment_secrets()
 
     def test_the_dotenv_file(self, tmp_path: Path) -> None:
         lines = [

@@ -96,8 +96,8 @@ def _log_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
     """Keeps the keys of the calling context's cassette out of every log: the HTTP clients' log whole URLs."""
     record = (_patch.log_records or logging.LogRecord)(*args, **kwargs)
     if (cassette := current()) is not None:
-        # A message that cannot be formatted is for the handlers to complain about.
-        with contextlib.suppress(Exception):
+        # What `%` raises where a message and its arguments do not fit is for the handlers to complain about.
+        with contextlib.suppress(TypeError, ValueError, LookupError, ArithmeticError):
             message = record.getMessage()
             if (clean := cassette.scrubber.parameters(message)) != message:
                 record.msg, record.args = clean, ()
