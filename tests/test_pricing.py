@@ -430,7 +430,7 @@ for slug in sorted(catalog.known_slugs() - set(catalog._ALIASES) - {"cohere", "a
         price = pricing.price_from_litellm(slug, model)
         if price is None or (slug, model) == ("perplexity", "perplexity/sonar"):
             continue
-        for usage in usages[compared % 4 : compared % 4 + 2]:  # all of them for every model take half a minute
+        for usage in [usages[compared % len(usages)]]:  # in turn: all of them for every model take half a minute
             tokens = pricing.Tokens(**usage)
             theirs = generic_cost_per_token(
                 model=model, custom_llm_provider=slug, current_time=datetime(2026, 11, 23, 2, tzinfo=UTC),
@@ -461,7 +461,7 @@ def test_litellm_computes_the_same() -> None:
     assert run.returncode == 0, run.stderr[-2000:]
     compared, different = json.loads(run.stdout.splitlines()[-1])
     assert different == []
-    assert compared > 4_000
+    assert compared > 2_500
 
 
 def test_genai_prices_computes_the_same() -> None:
