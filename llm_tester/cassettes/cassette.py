@@ -51,6 +51,7 @@ class Cassette:
 
     Attributes:
         path: the file, absolute.
+        real_path: the same without links.
         mode: the record mode.
         replays_only: whether nothing is sent.
         outer: the cassette that the same context used before.
@@ -72,6 +73,7 @@ class Cassette:
         scrubber: Scrubber | None = None,
     ) -> None:
         self.path = check_path(path)
+        self.real_path = self.path.resolve()
         self.mode = check_mode(record)
         self.origin = origin
         self.match_body = match_body

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -48,7 +47,7 @@ class _Patch:
 
     def _refuse_second_writer(self, new: Cassette) -> None:
         for user in self.users:
-            if isinstance(user, Cassette) and not user.replays_only and _same_file(user.path, new.path):
+            if isinstance(user, Cassette) and not user.replays_only and user.real_path == new.real_path:
                 raise CassetteError(
                     f"{new.path}: is already open for recording in another context; give each its own file"
                 )
@@ -102,10 +101,6 @@ def _log_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
             if (clean := cassette.scrubber.parameters(message)) != message:
                 record.msg, record.args = clean, ()
     return record
-
-
-def _same_file(one: Path, two: Path) -> bool:
-    return os.path.realpath(one) == os.path.realpath(two)
 
 
 def is_patched() -> bool:
