@@ -476,19 +476,24 @@ class ProviderContract:
             return reply, usage.prompt_tokens, usage.completion_tokens
 
         alone = [ask(type(provider)(provider.config), number) for number in range(THREADS)]
-        ready = threading.Barrier(THREADS)
+        # Only once all of them run: a coverage tool may fail to start in a thread that is interrupted so often.
+        ready = threading.Barrier(THREADS, action=_switch_often)
 
         def ask_again(number: int) -> None:
-            ready.wait()
+            ready.wait(60)
             for _ in range(ROUNDS):
                 found = ask(provider, number)
                 _must(
                     found == alone[number], f"among {THREADS} threads, call {number} got {found}, not {alone[number]}"
                 )
 
-        with _switching_often(), concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-            for future in [pool.submit(ask_again, number) for number in range(THREADS)]:
-                future.result()
+        usual = sys.getswitchinterval()
+        try:
+            with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+                for future in [pool.submit(ask_again, number) for number in range(THREADS)]:
+                    future.result()
+        finally:
+            sys.setswitchinterval(usual)
         if copies and len(set(alone)) < THREADS:
             pytest.skip(
                 "no crossed request, but the text is not in the recorded reply, so crossed replies look the same"
@@ -546,15 +551,9 @@ def _said(words: set[str], text: str) -> str | None:
     return min(around, key=len, default=None) or max(within, key=len, default=None)
 
 
-@contextlib.contextmanager
-def _switching_often() -> Iterator[None]:
+def _switch_often() -> None:
     """Lets threads change a thousand times as often as they do, so that what they share wrongly shows."""
-    usual = sys.getswitchinterval()
     sys.setswitchinterval(5e-6)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(usual)
 
 
 class _Guard:
