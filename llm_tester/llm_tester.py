@@ -139,21 +139,25 @@ def plan(unit: Unit, provider: BaseLLM) -> Plan:
     """
     if not provider.uses_http:
         return Plan(None, None, unit.repeats)
-    recorded = len(Cassette(unit.path).interactions) if unit.path.is_file() else 0
-    missing_repeats = max(0, unit.repeats - recorded)
+    is_recorded = unit.path.is_file()
     if unit.record != "auto":
         mode = check_mode(unit.record)
-        anew = {"none": 0, "once": 0 if recorded else unit.repeats, "new_episodes": missing_repeats}
-        return Plan(None, mode, anew.get(mode, unit.repeats))
+        if mode == "new_episodes":
+            return Plan(None, mode, _missing_repeats(unit))
+        return Plan(None, mode, 0 if mode == "none" or (mode == "once" and is_recorded) else unit.repeats)
     missing = provider.missing_key(unit.model)
     live = not under_ci() and not missing
-    if recorded:
-        more = live and missing_repeats > 0
-        return Plan(None, "new_episodes" if more else "none", missing_repeats if more else 0)
+    if is_recorded:
+        more = _missing_repeats(unit) if live else 0
+        return Plan(None, "new_episodes" if more else "none", more)
     if live:
         return Plan(None, "once", unit.repeats)
     why = "under CI nothing is called" if under_ci() else f"there is no key: {missing}"
     return Plan(f"not recorded in {unit.path}, and {why}; to record it: {unit.again}", None, 0)
+
+
+def _missing_repeats(unit: Unit) -> int:
+    return max(0, unit.repeats - len(Cassette(unit.path).interactions))
 
 
 def _run_once(unit: Unit, number: int, provider: BaseLLM, cassette: Cassette | None) -> CaseResult:

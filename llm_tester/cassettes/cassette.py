@@ -51,7 +51,6 @@ class Cassette:
 
     Attributes:
         path: the file, absolute.
-        real_path: the same without links.
         mode: the record mode.
         replays_only: whether nothing is sent.
         outer: the cassette that the same context used before.
@@ -73,7 +72,6 @@ class Cassette:
         scrubber: Scrubber | None = None,
     ) -> None:
         self.path = check_path(path)
-        self.real_path = self.path.resolve()
         self.mode = check_mode(record)
         self.origin = origin
         self.match_body = match_body
@@ -99,6 +97,11 @@ class Cassette:
             # The file may come from plain vcrpy, or hold what a key known since then would scrub.
             interaction.key = self._key_of(self._clean(interaction.request))
             self._waiting[interaction.key].append(interaction)
+
+    @functools.cached_property
+    def real_path(self) -> Path:
+        """The file, without links."""
+        return self.path.resolve()
 
     def _key_of(self, request: Mapping[str, Any]) -> str:
         return key_of(request if self.match_body else {**request, "body": None})
