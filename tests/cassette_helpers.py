@@ -139,7 +139,7 @@ ASYNC_CLIENTS = ("httpx-async", "httpx2-async", "aiohttp")
 def asking(client: str) -> Iterator[Callable[..., Answer]]:
     """A function that asks over a kept connection of one of the four synchronous ones."""
     if client in ("httpx", "httpx2"):
-        with importlib.import_module(client).Client(trust_env=False, verify=False) as session:
+        with importlib.import_module(client).Client(trust_env=False, verify=False, timeout=60) as session:
             yield lambda method, url, **options: _of_httpx(session.request(method, url, **_for_httpx(options)))
     elif client == "requests":
         with requests.Session() as session:
@@ -163,7 +163,7 @@ async def asking_async(client: str) -> Any:
             yield ask_aiohttp
     else:
         async with importlib.import_module(client.removesuffix("-async")).AsyncClient(
-            trust_env=False, verify=False
+            trust_env=False, verify=False, timeout=60
         ) as other:
 
             async def ask_httpx(method: str, url: str, **options: Any) -> Answer:

@@ -31,51 +31,52 @@ os.environ.setdefault("LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS", "True")
 
 NOWHERE = "https://api.nowhere.example"
 PATH = "/v1/chat/completions"
-PATIENCE = 0.2  # seconds that a client waits for what never comes
+PATIENCE = 30.0  # seconds that a client waits for what comes
+SHORT = 0.2  # seconds that it waits for what never comes
 MESSAGES: list[Any] = [{"role": "user", "content": "Say yes."}]
 
 Answer = tuple[int, Any, bytes]
 
 
-def _sync(library: Any) -> Callable[[str], Answer]:
-    def ask(url: str) -> Answer:
-        with library.Client(timeout=library.Timeout(30, read=PATIENCE)) as client:
+def _sync(library: Any) -> Callable[..., Answer]:
+    def ask(url: str, patience: float = PATIENCE) -> Answer:
+        with library.Client(timeout=library.Timeout(30, read=patience)) as client:
             answer = client.post(url + PATH, json={})
         return answer.status_code, answer.headers, answer.content
 
     return ask
 
 
-def _async(library: Any) -> Callable[[str], Answer]:
-    async def ask(url: str) -> Answer:
-        async with library.AsyncClient(timeout=library.Timeout(30, read=PATIENCE)) as client:
+def _async(library: Any) -> Callable[..., Answer]:
+    async def ask(url: str, patience: float = PATIENCE) -> Answer:
+        async with library.AsyncClient(timeout=library.Timeout(30, read=patience)) as client:
             answer = await client.post(url + PATH, json={})
         return answer.status_code, answer.headers, answer.content
 
-    return lambda url: asyncio.run(ask(url))
+    return lambda *arguments: asyncio.run(ask(*arguments))
 
 
-def _aiohttp(url: str) -> Answer:
+def _aiohttp(url: str, patience: float = PATIENCE) -> Answer:
     async def ask() -> Answer:
-        limits = aiohttp.ClientTimeout(total=30, sock_read=PATIENCE)
+        limits = aiohttp.ClientTimeout(total=30, sock_read=patience)
         async with aiohttp.ClientSession(timeout=limits) as session, session.post(url + PATH, json={}) as answer:
             return answer.status, answer.headers, await answer.read()
 
     return asyncio.run(ask())
 
 
-def _requests(url: str) -> Answer:
-    answer = requests.post(url + PATH, json={}, timeout=(30, PATIENCE))
+def _requests(url: str, patience: float = PATIENCE) -> Answer:
+    answer = requests.post(url + PATH, json={}, timeout=(30, patience))
     return answer.status_code, answer.headers, answer.content
 
 
-def _urllib3(url: str) -> Answer:
-    with urllib3.PoolManager(timeout=urllib3.Timeout(connect=30, read=PATIENCE), retries=False) as pool:
+def _urllib3(url: str, patience: float = PATIENCE) -> Answer:
+    with urllib3.PoolManager(timeout=urllib3.Timeout(connect=30, read=patience), retries=False) as pool:
         answer = pool.request("POST", url + PATH, json={})
     return answer.status, answer.headers, answer.data
 
 
-CLIENTS: dict[str, Callable[[str], Answer]] = {
+CLIENTS: dict[str, Callable[..., Answer]] = {
     "httpx": _sync(httpx),
     "httpx async": _async(httpx),
     "httpx2": _sync(httpx2),
@@ -102,9 +103,9 @@ STATUSES: dict[int, Callable[[], faults.Injection]] = {
 }
 
 
-def _raised_by(ask: Callable[[str], Answer], url: str) -> Exception:
+def _raised_by(ask: Callable[..., Answer], url: str, patience: float) -> Exception:
     with pytest.raises(Exception) as caught:  # noqa: PT011 - which one it is, is the question
-        ask(url)
+        ask(url, patience)
     return caught.value
 
 
@@ -112,9 +113,10 @@ def _raised_by(ask: Callable[[str], Answer], url: str) -> Exception:
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_client_raises_what_it_raises_on_a_socket(name: str, client: str, standin: Callable[..., StandIn]) -> None:
     inject, on_a_socket = BROKEN[name]
-    real = _raised_by(CLIENTS[client], standin("yes", faults=[on_a_socket()]).url)
+    patience = SHORT if name == "timeout" else PATIENCE
+    real = _raised_by(CLIENTS[client], standin("yes", faults=[on_a_socket()]).url, patience)
     with inject() as fault:
-        injected = _raised_by(CLIENTS[client], NOWHERE)
+        injected = _raised_by(CLIENTS[client], NOWHERE, patience)
     assert fault.count == 1
     if (client, name) == ("requests", "cut"):
         # On a socket the head arrives before the body breaks, and requests tells the two moments apart.

@@ -110,7 +110,7 @@ class Page:
         return self.js(f"document.querySelector('dialog').open ? {title} : null")
 
     def wait_for(self, script: str) -> None:
-        WebDriverWait(self.driver, 5, poll_frequency=0.02).until(lambda _: self.js(script))
+        WebDriverWait(self.driver, 60, poll_frequency=0.02).until(lambda _: self.js(script))
 
     def console(self) -> list[str]:
         return [entry["message"] for entry in self.driver.get_log("browser")]
