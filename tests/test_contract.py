@@ -603,10 +603,14 @@ def _install(example: Path, site: Path) -> None:
     (info / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
 
 
+# The first writes into the repository; the second takes a second to import, and nothing here is of its kind.
+WITHOUT = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+
+
 def _run(example: Path, cwd: Path, *arguments: str) -> str:
     python_path = os.pathsep.join(map(str, (example, cwd, ROOT)))
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(example / "tests"), *arguments],
+        [sys.executable, "-m", "pytest", "-q", *WITHOUT, str(example / "tests"), *arguments],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": python_path, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
