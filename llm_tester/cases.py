@@ -14,7 +14,7 @@ import importlib.util
 import json
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,26 +136,26 @@ def discover(root: Path, modules: tuple[str, ...] = ()) -> list[Case]:
 
     Args:
         root: the directory of the modules.
-        modules: the names of those wanted; all where empty.
+        modules: the names of those wanted, or `<module>/<case>` for one case (with all its prompts, or with one as
+            `<module>/<case>.<variant>`); all where empty.
 
     Returns:
         The cases, in the order of module, case and variant.
 
     Raises:
-        CaseError: there is no such directory or module, or a case cannot be read; names every file at fault.
+        CaseError: there is no such directory, module or case, or a case cannot be read; names every file at fault.
     """
     if not root.is_dir():
         raise CaseError(f"{root}: there is no such directory of cases; `llm-tester init` makes one")
     known = sorted(path.parent.name for path in root.glob("*/model.py"))
-    for name in modules:
-        if name not in known:
-            hint = near(name, known) or known
-            raise CaseError(f"{root}: has no module {name!r}; {'near' if hint else 'known'} ones are {', '.join(hint)}")
+    wanted = {name.partition("/")[0] for name in modules}
+    for name in sorted(wanted - set(known)):
+        raise _unknown(root, "module", name, known)
     root = root.resolve()
     cases: list[Case] = []
     problems: list[str] = []
     for name in known:
-        if modules and name not in modules:
+        if wanted and name not in wanted:
             continue
         try:
             cases += _of_module(root / name, problems)
@@ -163,7 +163,22 @@ def discover(root: Path, modules: tuple[str, ...] = ()) -> list[Case]:
             problems.append(str(error))
     if problems:
         raise CaseError("\n".join(problems))
-    return sorted(cases, key=lambda case: (case.module, case.name, case.variant))
+    return sorted(_chosen(root, cases, modules), key=lambda case: (case.module, case.name, case.variant))
+
+
+def _chosen(root: Path, cases: Sequence[Case], names: Sequence[str]) -> list[Case]:
+    """The cases that the names mean; each name has to mean one."""
+    meant = [{case.module, f"{case.module}/{case.name}", f"{case.module}/{case.title}"} for case in cases]
+    for name in names:
+        if "/" in name and not any(name in ways for ways in meant):
+            raise _unknown(root, "case", name, sorted(f"{case.module}/{case.title}" for case in cases))
+    return [case for case, ways in zip(cases, meant, strict=True) if not names or not ways.isdisjoint(names)]
+
+
+def _unknown(root: Path, kind: str, name: str, known: Sequence[str]) -> CaseError:
+    hint = near(name, known)
+    which = "near" if hint else "known"
+    return CaseError(f"{root}: has no {kind} {name!r}; {which} ones are {', '.join(hint or known)}")
 
 
 def _of_module(directory: Path, problems: list[str]) -> Iterator[Case]:

@@ -74,7 +74,7 @@ def main(verbose: bool) -> None:
 
 @main.command()
 @click.option("-p", "--provider", "providers", multiple=True, help="PROVIDER, PROVIDER:MODEL, PROVIDER:*; repeatable.")
-@click.option("-m", "--module", "modules", multiple=True, help="Only the cases of this module; repeatable.")
+@click.option("-m", "--module", "modules", multiple=True, help="MODULE or MODULE/CASE: only these; repeatable.")
 @click.option(
     "--record",
     type=click.Choice(["auto", *get_args(RecordMode)]),

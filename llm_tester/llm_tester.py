@@ -2,6 +2,7 @@
 
 import contextvars
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
@@ -62,7 +63,8 @@ class Unit(BaseModel):
     @property
     def again(self) -> str:
         """The command that records the unit again."""
-        return f"llm-tester run -m {self.case.module} -p {self.provider}:{self.model} --record rewrite"
+        case, model = f"{self.case.module}/{self.case.title}", f"{self.provider}:{self.model}"
+        return shlex.join(["llm-tester", "run", "-m", case, "-p", model, "--record", "rewrite"])
 
 
 def under_ci() -> bool:
@@ -273,7 +275,7 @@ class LLMTester:
         """The cases of the directory.
 
         Args:
-            modules: the names of the modules wanted; all where empty.
+            modules: the names of the modules wanted, or `<module>/<case>`; all where empty.
 
         Raises:
             CaseError: a case cannot be read; names every file at fault.
@@ -338,7 +340,7 @@ class LLMTester:
         """Runs every case with every model.
 
         Args:
-            modules: the names of the modules wanted; all where empty.
+            modules: the names of the modules wanted, or `<module>/<case>`; all where empty.
             models: by provider, the model to use instead of its default.
             record: `auto` replays what is recorded, and calls and records the rest where a key is set (under `CI`
                 nothing is called); or a record mode of `llm_tester.cassettes`.

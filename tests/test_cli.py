@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -92,6 +93,24 @@ def test_what_is_written_says_what_was_found(mock_run: Callable[..., Path], tmp_
     jsonschema.validate(json.loads((tmp_path / "out/results.json").read_text()), schema)
 
 
+def test_the_command_that_a_drift_names_records_that_case_again_and_no_other(
+    tmp_path: Path, write_config: Write, standin: Callable[..., StandIn]
+) -> None:
+    for name in ("desk lamp", "lamp"):
+        write_case(tmp_path / "cases", name=name)
+    server = standin(json.dumps(LAMP))
+    write_config({"x": openai_entry(server)})
+    assert invoke("run").exit_code == 0
+    (tmp_path / "cases/products/tests/prompts/desk lamp.txt").write_text("Extract the thing.")
+    drifted = invoke("run")
+    assert (drifted.exit_code, len(server.requests)) == (1, 2)
+    program, *arguments = shlex.split(drifted.output.partition("to record again:")[2].splitlines()[0])
+    assert program == "llm-tester"
+    assert invoke(*arguments).exit_code == 0
+    assert len(server.requests) == 3
+    assert invoke("run", "--record", "none").exit_code == 0
+
+
 def test_costs_are_kept_over_runs(mock_run: Callable[..., Path], tmp_path: Path) -> None:
     mock_run()
     invoke("run", "--output", "out")
@@ -117,6 +136,7 @@ def test_the_published_schema_is_the_one_of_the_code() -> None:
     [
         (["run", "-p", "nobody"], 2, "there is no provider 'nobody'"),
         (["run", "-m", "nothing"], 2, "has no module 'nothing'"),
+        (["run", "-m", "products/lmap"], 2, "has no case 'products/lmap'; near ones are products/lamp"),
         (["run", "--record", "sometimes"], 2, "is not one of"),
         (["run", "--max-cost", "0"], 2, "unusable"),
         (["run", "--max-cost", "-1"], 2, "unusable"),

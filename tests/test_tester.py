@@ -142,7 +142,7 @@ def test_a_changed_prompt_fails_with_the_command_that_records_again(
     [result] = LLMTester(["x"], cases).run_tests().results
     assert (result.status, result.error) == ("failed", "CassetteMismatch")
     assert "-Extract the product." in str(result.problem)
-    assert "llm-tester run -m products -p x:small --record rewrite" in str(result.problem)
+    assert "llm-tester run -m products/lamp -p x:small --record rewrite" in str(result.problem)
     assert len(server.requests) == 1
 
 
@@ -334,8 +334,13 @@ def test_a_prompt_variant_is_a_column_of_its_own(cases: Path) -> None:
     (cases / "products/tests/prompts/lamp.short.txt").write_text("Product?")
     register_mock_response("Product?", LAMP)
     register_mock_response("*", {"name": "x", "price": 1})
-    run = LLMTester(["mock"], cases).run_tests()
-    assert [(column.variant, column.accuracy) for column in run.columns()] == [("", 0.0), ("short", 100.0)]
+    tester = LLMTester(["mock"], cases)
+    assert [(column.variant, column.accuracy) for column in tester.run_tests().columns()] == [
+        ("", 0.0),
+        ("short", 100.0),
+    ]
+    assert [case.title for case in tester.discover_test_cases(["products/lamp"])] == ["lamp", "lamp.short"]
+    assert [case.title for case in tester.discover_test_cases(["products/lamp.short"])] == ["lamp.short"]
 
 
 def test_a_file_goes_to_a_model_that_takes_it_and_not_to_another(
