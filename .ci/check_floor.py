@@ -20,8 +20,9 @@ def resolved_by_pip() -> str:
 
 
 def resolved_by_uv() -> str:
-    command = [sys.executable, "-m", "uv", "pip", "compile", "-q", "--no-header", "--no-annotate", "pyproject.toml"]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    # The machine's certificates, as pip's are: uv's own know no proxy that a company has in between.
+    command = [sys.executable, "-m", "uv", "pip", "compile", "-q", "--system-certs", "--no-header", "--no-annotate"]
+    output = subprocess.run([*command, "pyproject.toml"], check=True, stdout=subprocess.PIPE, text=True).stdout
     return next(line.partition("==")[2] for line in output.splitlines() if line.startswith("litellm=="))
 
 
