@@ -19,15 +19,16 @@ PLACEHOLDER = "REDACTED"
 _SHORTEST_SECRET = 6
 
 # What vendors document or publish to secret scanners as the shape of their keys. Ordinary words with a hyphen
-# ("sk-learn-based") have neither a digit nor a long part without one.
+# ("sk-learn-based") have neither a digit nor a long part without one. Looking ahead ends somewhere, so that a text that
+# begins like a key over and over takes no more than linear time.
 _KEY_SHAPES = re.compile(
     r"""
-      \b(?:sk|pk|rk)-(?=[A-Za-z0-9_-]*(?:\d|[A-Za-z0-9_]{16}))[A-Za-z0-9_-]{16,}  # OpenAI, Anthropic, OpenRouter, ...
+      \b(?:sk|pk|rk)-(?=[A-Za-z0-9_-]{0,99}(?:\d|[A-Za-z0-9_]{16}))[A-Za-z0-9_-]{16,}  # OpenAI, Anthropic, OpenRouter, ...
     | \b(?:sk|pk|rk)_(?:live_|test_)?[A-Za-z0-9]{16,}                             # Stripe, ElevenLabs
     | \bAIza[0-9A-Za-z_-]{30,}                                                    # Google
     | \bya29\.[0-9A-Za-z_-]{20,}                                                  # Google OAuth
     | \b(?:gsk_|xai-|pplx-|csk-|nvapi-|fw_|tgp_v1_|r8_|hf_|jina_|tvly-|lsv2_|pcsk_|npm_)  # Groq, xAI, Perplexity, ...
-      (?=[A-Za-z0-9_-]*(?:\d|[A-Za-z0-9]{16}))[A-Za-z0-9_-]{20,}
+      (?=[A-Za-z0-9_-]{0,99}(?:\d|[A-Za-z0-9]{16}))[A-Za-z0-9_-]{20,}
     | \bdapi[0-9a-f]{32}                                                          # Databricks
     | \b(?:AKIA|ASIA)[0-9A-Z]{16}\b                                               # AWS
     | \bgh[oprsu]_[A-Za-z0-9]{30,}                                                # GitHub
@@ -35,7 +36,7 @@ _KEY_SHAPES = re.compile(
     | \bglpat-[A-Za-z0-9_-]{20,}                                                  # GitLab
     | \bxox[abeprs]-[A-Za-z0-9-]{10,}                                             # Slack
     | \beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}          # JSON web token
-    | \b[Bb]earer\s+(?=[A-Za-z0-9._~+/-]*(?:\d|[A-Za-z0-9._~+/-]{20}))[A-Za-z0-9._~+/-]{12,}=*
+    | \b[Bb]earer\s+(?=[A-Za-z0-9._~+/-]{0,99}(?:\d|[A-Za-z0-9._~+/-]{20}))[A-Za-z0-9._~+/-]{12,}=*
     | -----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----(?:.|\n|\\n)*?(?:-----END[ ][A-Z ]*PRIVATE[ ]KEY-----|\Z)
     """,
     re.VERBOSE,
