@@ -174,7 +174,7 @@ class TestWhatTheErrorSays:
 
     def test_field_by_field(self, server: Server, path: Path) -> None:
         self.recorded(path, server, {"a": 1, "b": [1, {"c": 2}], "gone": True, "list": [1], "long": "x" * 300})
-        body = {"a": 2, "b": [1, {"c": 3}], "new": None, "list": [1, 2], "long": "y" * 300}
+        body = {"a": 2, "b": [1, {"c": 3}], "new": None, "list": [1, 2], "long": None}
         message = self.mismatch(path, "POST", f"{server.url}/0", json=body)
         for line in (
             "body.a: was 1, now 2",
@@ -186,6 +186,28 @@ class TestWhatTheErrorSays:
         ):
             assert line in message
         assert f"to record again: delete {path}, or open it with record='rewrite'" in message
+
+    def test_a_long_paragraph_differs_where_it_differs(self, server: Server, path: Path) -> None:
+        words = [f"word{number}" for number in range(400)]
+        self.recorded(path, server, {"text": " ".join(words)})
+        words[250] = "another"
+        message = self.mismatch(path, "POST", f"{server.url}/0", json={"text": " ".join(words)})
+        assert "body.text: the text differs" in message
+        assert "another word251" in message
+        assert "word100" not in message
+        assert "word399" not in message
+
+    @pytest.mark.parametrize(("was", "now", "line"), [("a\n", "a", "      -\n"), ("a\nb", "a\r\nb", "      +a\\r\n")])
+    def test_ends_of_lines_are_seen(self, was: str, now: str, line: str, server: Server, path: Path) -> None:
+        self.recorded(path, server, {"text": was})
+        assert line in self.mismatch(path, "POST", f"{server.url}/0", json={"text": now})
+
+    def test_a_text_that_is_another_is_shown_in_part(self, server: Server, path: Path) -> None:
+        self.recorded(path, server, {"text": "one\n" * 1000})
+        message = self.mismatch(path, "POST", f"{server.url}/0", json={"text": "two\n" * 1000})
+        assert "      -one\n" in message
+        assert "and 1964 more lines" in message
+        assert len(message) < 2000
 
     def test_many_differences_are_cut(self, server: Server, path: Path) -> None:
         self.recorded(path, server, {str(number): 1 for number in range(50)})

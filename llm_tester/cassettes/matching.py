@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +14,8 @@ __all__ = ["key_of", "mismatch"]
 _MOST_DIFFERENCES = 20
 _MOST_COMPARED = 200
 _LONGEST_SHOWN = 200
+_MOST_LINES = 40
+_WIDTH = 120
 
 
 def key_of(request: Mapping[str, Any]) -> str:
@@ -99,11 +102,25 @@ def _differences(place: str, recorded: Any, asked: Any) -> Iterator[str]:
     elif isinstance(recorded, list) and isinstance(asked, list) and len(recorded) == len(asked):
         for index, (one, two) in enumerate(zip(recorded, asked, strict=True)):
             yield from _differences(f"{place}[{index}]", one, two)
-    elif isinstance(recorded, str) and isinstance(asked, str) and "\n" in recorded + asked:
-        diff = difflib.unified_diff(recorded.splitlines(), asked.splitlines(), "recorded", "asked", lineterm="", n=1)
+    elif isinstance(recorded, str) and isinstance(asked, str) and _is_prose(recorded, asked):
+        diff = list(difflib.unified_diff(_lines(recorded), _lines(asked), "recorded", "asked", lineterm="", n=1))
+        if len(diff) > _MOST_LINES:
+            diff[_MOST_LINES:] = [f"and {len(diff) - _MOST_LINES} more lines"]
         yield f"{place}: the text differs\n" + "\n".join(f"    {line}" for line in diff)
     else:
         yield f"{place}: was {_shown(recorded)}, now {_shown(asked)}"
+
+
+def _is_prose(one: str, two: str) -> bool:
+    return "\n" in one + two or min(len(one), len(two)) > _LONGEST_SHOWN
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a text, long ones folded, so that a paragraph of a source does not differ as a whole."""
+    fold = textwrap.TextWrapper(
+        _WIDTH, expand_tabs=False, replace_whitespace=False, drop_whitespace=False, break_on_hyphens=False
+    )
+    return [part for line in text.replace("\r", "\\r").split("\n") for part in fold.wrap(line) or [""]]
 
 
 def _shown(value: Any) -> str:

@@ -23,7 +23,7 @@ _SHORTEST_SECRET = 6
 # begins like a key over and over takes no more than linear time.
 _KEY_SHAPES = re.compile(
     r"""
-      \b(?:sk|pk|rk)-(?=[A-Za-z0-9_-]{0,99}(?:\d|[A-Za-z0-9_]{16}))[A-Za-z0-9_-]{16,}  # OpenAI, Anthropic, OpenRouter, ...
+      \b(?:sk|pk|rk)-(?=[A-Za-z0-9_-]{0,99}(?:\d|[A-Za-z0-9_]{16}))[A-Za-z0-9_-]{16,}  # OpenAI, Anthropic, ...
     | \b(?:sk|pk|rk)_(?:live_|test_)?[A-Za-z0-9]{16,}                             # Stripe, ElevenLabs
     | \bAIza[0-9A-Za-z_-]{30,}                                                    # Google
     | \bya29\.[0-9A-Za-z_-]{20,}                                                  # Google OAuth
