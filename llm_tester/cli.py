@@ -19,11 +19,12 @@ from .cassettes import RecordMode
 from .config import settings
 from .errors import ConfigError, LLMTesterError
 from .estimate import estimate
-from .files import write_own
+from .files import check_own, write_own
 from .llm_tester import LLMTester, RunInterrupted
 from .llms import llm_registry
 from .reports import html, junit, markdown, terminal
-from .results import CaseResult, RunResult
+from .results import KIND, CaseResult, RunResult
+from .utils.cost_manager import COST_KIND, CostReport
 
 __all__ = ["main"]
 
@@ -124,6 +125,7 @@ def run(
     if dry_run:
         terminal.show_estimates(console, estimate(tester, modules, record=record, repeats=repeats))
         return
+    _check_outputs(output, junit_path)
     try:
         results = tester.run_tests(
             modules, record=record, concurrency=concurrency, repeats=repeats, max_cost=max_cost, on_result=_progress
@@ -133,7 +135,7 @@ def run(
         _write(output, tester, interruption.results, [])
         say(errors, "interrupted; what was done is saved")
         ctx.exit(INTERRUPTED)
-    # What was paid for is saved before anything else can go wrong.
+    # What was paid for is saved before anything else.
     results.save(output / "results.json")
     comparison = compare_runs(earlier, results) if earlier else None
     notes = comparison.notes() if comparison else []
@@ -163,6 +165,19 @@ def _tester(providers: tuple[str, ...], cases: Path | None, config_path: Path | 
     if not tester.manager.provider_instances:
         raise ConfigError("no provider could start:\n" + "\n".join(tester.manager.initialization_errors.values()))
     return tester
+
+
+def _check_outputs(output: Path, junit_path: Path | None) -> None:
+    """Refuses, before anything is paid for, what could not be written afterwards."""
+    check_own(output / "results.json", KIND)
+    for name in ("report.md", "report.html"):
+        check_own(output / name, markdown.MARK)
+    for name in ("costs.json", "costs.md"):
+        check_own(output / name, COST_KIND)
+    if (costs := output / "costs.json").exists():
+        CostReport.load(costs)
+    if junit_path:
+        check_own(junit_path, junit.MARK)
 
 
 def _progress(result: CaseResult, done: int, total: int) -> None:

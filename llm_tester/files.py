@@ -5,7 +5,20 @@ from pathlib import Path
 
 from .errors import ResultsError
 
-__all__ = ["write_own"]
+__all__ = ["check_own", "write_own"]
+
+
+def check_own(path: Path, mark: str) -> None:
+    """Checks that `write_own` could write a file, so that it is known before anything is paid for.
+
+    Args:
+        path: the file; its directory is made.
+        mark: what a file of ours of this sort holds near its start.
+
+    Raises:
+        ResultsError: something else stands there, or it cannot be written.
+    """
+    _replace(path, None, mark)
 
 
 def write_own(path: Path, text: str, mark: str) -> None:
@@ -19,6 +32,10 @@ def write_own(path: Path, text: str, mark: str) -> None:
     Raises:
         ResultsError: something else stands there, or it cannot be written; nothing was changed.
     """
+    _replace(path, text, mark)
+
+
+def _replace(path: Path, text: str | None, mark: str) -> None:
     try:
         if path.exists():
             with path.open(encoding="utf-8", errors="replace") as file:
@@ -31,10 +48,10 @@ def write_own(path: Path, text: str, mark: str) -> None:
         temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
         try:
             with temporary.open("x", encoding="utf-8") as file:
-                file.write(text)
-            temporary.replace(path)
-        except BaseException:
+                file.write(text or "")
+            if text is not None:
+                temporary.replace(path)
+        finally:
             temporary.unlink(missing_ok=True)
-            raise
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written ({error}); nothing was changed") from error

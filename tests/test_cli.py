@@ -204,9 +204,35 @@ def test_a_foreign_file_is_not_written_over(mock_run: Callable[..., Path], tmp_p
         path.write_text("precious")
         result = invoke("run", "--output", "out")
         assert result.exit_code == 2
-        assert re.search("is not a file that llm_tester wrote|not a cost report", result.output)
+        assert f"out/{name}: is not a file that llm_tester wrote" in result.output
+        assert "[1/1]" not in result.output
         assert path.read_text() == "precious"
         path.unlink()
+
+
+@pytest.mark.parametrize("arguments", [("--output", "taken/out"), ("--junit", "taken/junit.xml")])
+def test_what_cannot_be_written_is_told_before_anything_is_called(
+    arguments: tuple[str, str], mock_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    mock_run()
+    (tmp_path / "taken").write_text("a file, no directory")
+    result = invoke("run", *arguments)
+    assert result.exit_code == 2
+    assert "cannot be written" in result.output
+    assert "[1/1]" not in result.output
+
+
+def test_costs_of_another_format_are_told_before_anything_is_called(
+    mock_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    mock_run()
+    invoke("run", "--output", "out")
+    costs = tmp_path / "out/costs.json"
+    costs.write_text(costs.read_text().replace('"format": 1', '"format": 99'))
+    result = invoke("run", "--output", "out")
+    assert result.exit_code == 2
+    assert "format 99" in result.output
+    assert "[1/1]" not in result.output
 
 
 def test_repeats_show_mean_spread_and_what_changed(
