@@ -422,11 +422,15 @@ class TestErrorsThatSomethingSwallowed:
                 raise ZeroDivisionError
 
     def test_a_reply_that_could_not_be_saved_is_told_through_a_sdk(self, path: Path) -> None:
-        with Server(lambda seen: Reply(CHAT)) as server:
+        def answer(seen: Seen) -> Reply:
+            path.mkdir(exist_ok=True)
+            return Reply(CHAT)
+
+        with Server(answer) as server:
             client = openai.OpenAI(api_key="none", base_url=server.url, max_retries=2)
-            with pytest.raises(CassetteError, match="cannot be written"), client, use_cassette(path, "once"):
-                path.parent.write_text("a file where the directory would be")
+            with pytest.raises(CassetteError, match="what stood there"), client, use_cassette(path, "once"):
                 client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Say yes."}])
+        assert list(path.parent.iterdir()) == [path]
 
 
 class TestNeighbours:

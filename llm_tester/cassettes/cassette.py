@@ -15,7 +15,7 @@ from . import bodies
 from .calls import Call, running
 from .matching import key_of, mismatch
 from .secrets import Scrubber, default_scrubber
-from .storage import Interaction, check_path, kept_headers, load, save
+from .storage import Interaction, check_path, check_writable, kept_headers, load, save
 
 __all__ = ["Cassette", "RecordMode", "check_mode", "reply_of", "versions"]
 
@@ -83,6 +83,7 @@ class Cassette:
         self._on_disk = _on_disk(self.path)
         self._loaded, self.metadata = load(self.path)
         self.replays_only = self.mode == "none" or (self.mode == "once" and self._on_disk is not None)
+        self._can_write = False
         self._has_written = False
         self._recorded: list[Interaction] = []
         self._last: dict[str, tuple[Interaction, Call | None]] = {}
@@ -157,6 +158,20 @@ class Cassette:
             scope.replayed.append(found)
             scope.cassette = self
         return found
+
+    def prepare(self) -> None:
+        """Makes sure, before the first request is sent, that its reply can be kept.
+
+        Raises:
+            CassetteError: the file cannot be written.
+        """
+        with self._lock:
+            if not self._can_write:
+                try:
+                    check_writable(self.path)
+                except CassetteError as error:
+                    raise self._remembered(error) from error.__cause__
+                self._can_write = True
 
     def _remembered(self, error: LLMTesterError) -> LLMTesterError:
         holder = running.get() or self

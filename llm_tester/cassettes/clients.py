@@ -78,6 +78,7 @@ class _Exchange:
         self.retry = headers.get("x-stainless-retry-count", ["0"]) != ["0"]
         self.asked = self.cassette.asked(request.method, request.uri, headers, request.body or b"")
         if (interaction := self.cassette.play(self.asked)) is None:
+            self.cassette.prepare()
             self.sent = time.perf_counter()
             return False
         self.reply = dict(zip(("status", "headers", "body"), reply_of(interaction), strict=True))

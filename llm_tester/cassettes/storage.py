@@ -29,7 +29,7 @@ from . import bodies
 from .layout import written
 from .secrets import Scrubber
 
-__all__ = ["FORMAT", "Interaction", "cassette_path", "check_path", "kept_headers", "load", "save"]
+__all__ = ["FORMAT", "Interaction", "cassette_path", "check_path", "check_writable", "kept_headers", "load", "save"]
 
 FORMAT = 1
 
@@ -277,8 +277,30 @@ def _check(path: Path, text: str, value: dict[str, Any], scrubber: Scrubber) -> 
         )
 
 
+def check_writable(path: Path) -> None:
+    """Checks that a cassette could be written, so that no reply is paid for and lost.
+
+    Args:
+        path: the file; its directory is made.
+
+    Raises:
+        CassetteError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _temporary(path)
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
+    except OSError as error:
+        raise CassetteError(f"{path}: cannot be written ({error}); nothing was sent") from error
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{secrets.token_hex(8)}.tmp")
+
+
 def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = _temporary(path)
     try:
         with temporary.open("x", encoding="utf-8", errors="replace", newline="\n") as file:
             file.write(text)
