@@ -259,7 +259,7 @@ class Settings:
         self._external_keys: set[str] = set()
 
     def key(self, variable: str) -> str | None:
-        """The value of an environment variable, else in the `.env` file; None where both lack it or it is empty."""
+        """The value of an environment variable, else of the `.env` file; None where both lack it or it is empty."""
         return os.environ.get(variable) or self._dotenv.get(variable) or None
 
     def secrets(self) -> Iterator[SecretStr]:
@@ -270,7 +270,7 @@ class Settings:
         say that they hold something else.
         """
         guessed = [*self._dotenv, *(name for name in os.environ if _KEY_NAME.search(name))]
-        named = [*self._named_keys, *tuple(self._external_keys)]
+        named = [*self._named_keys, *self._external_keys]
         for name in dict.fromkeys([*named, *(name for name in guessed if not _NO_KEY_NAME.search(name))]):
             if value := self.key(name):
                 yield SecretStr(value)
