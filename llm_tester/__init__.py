@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from .llm_tester import LLMTester
     from .llms.base import BaseLLM, ModelConfig, ProviderConfig
     from .llms.mock.provider import register_mock_response
-    from .results import CaseResult, RunResult
+    from .runs.results import CaseResult, RunResult
     from .utils.cost_manager import CostTracker, UsageData
     from .utils.provider_manager import ProviderManager
 
 _HOMES = {
     "BaseLLM": "llms.base",
-    "CaseResult": "results",
+    "CaseResult": "runs.results",
     "CassetteMismatch": "errors",
     "CostTracker": "utils.cost_manager",
     "LLMTester": "llm_tester",
@@ -27,7 +27,7 @@ _HOMES = {
     "ProviderConfig": "llms.base",
     "ProviderError": "errors",
     "ProviderManager": "utils.provider_manager",
-    "RunResult": "results",
+    "RunResult": "runs.results",
     "UsageData": "utils.cost_manager",
     "register_mock_response": "llms.mock.provider",
     "use_cassette": "cassettes",

@@ -13,17 +13,16 @@ from rich.logging import RichHandler
 from rich.table import Table
 from rich.text import Text
 
-from . import config
-from .baseline import RunComparison, compare_runs
 from .cassettes import RecordMode
-from .config import settings
 from .errors import ConfigError, LLMTesterError
 from .estimate import estimate
 from .files import check_own, write_own
 from .llm_tester import LLMTester, RunInterrupted
 from .llms import llm_registry
 from .reports import html, junit, markdown, terminal
-from .results import KIND, CaseResult, RunResult
+from .runs.baseline import RunComparison, compare_runs
+from .runs.results import KIND, CaseResult, RunResult
+from .settings import activate, settings
 from .utils.cost_manager import COST_KIND, CostReport
 
 __all__ = ["main"]
@@ -151,7 +150,7 @@ def run(
 
 
 def _tester(providers: tuple[str, ...], cases: Path | None, config_path: Path | None) -> LLMTester:
-    config.activate(config_path)
+    activate(config_path)
     active = settings()
     wanted = providers or tuple(active.enabled_names())
     if not wanted:
@@ -211,7 +210,7 @@ def _worse(comparison: RunComparison | None, asked: bool) -> list[str]:
 @config_option
 def providers(config_path: Path | None) -> None:
     """List the providers, which keys are set, and what is wrong with those that cannot start."""
-    config.activate(config_path)
+    activate(config_path)
     active = settings()
     enabled = set(active.enabled_names())
     table = Table("provider", "type", "default model", "key", "in a run", box=box.SIMPLE_HEAD, pad_edge=False)

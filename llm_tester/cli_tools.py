@@ -7,16 +7,15 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from . import config
 from .cassettes import Cassette
-from .cassettes.inspect import scan, unused_files
+from .cassettes.scan import scan, unused_files
 from .cli import INCOMPLETE, config_option, console, main, say
-from .config import settings
 from .errors import ConfigError
 from .llm_tester import LLMTester, unused_interactions
 from .llms import llm_registry
 from .llms.base import BaseLLM
 from .pricing import Price, Quote
+from .settings import activate, settings
 
 __all__: list[str] = []
 
@@ -29,7 +28,7 @@ def prices(target: str | None, config_path: Path | None) -> None:
 
     Prices are in USD per million tokens. Without a provider: those of a run.
     """
-    config.activate(config_path)
+    activate(config_path)
     name, _, model = (target or "").partition(":")
     names = [name] if name else settings().enabled_names() or llm_registry.discover_providers()
     table = Table("provider", "model", "source", "in", "out", "cached in", "cache write", "reasoning", "per request")
@@ -92,7 +91,7 @@ def cassettes() -> None:
 @click.pass_context
 def scan_command(ctx: click.Context, paths: tuple[Path, ...], config_path: Path | None) -> None:
     """Look for keys in recordings; exit 1 where there is one, for CI and pre-commit."""
-    config.activate(config_path)
+    activate(config_path)
     active = settings()
     chosen = paths or (active.directory / active.config.cassettes,)
     for path in chosen:
@@ -111,7 +110,7 @@ def scan_command(ctx: click.Context, paths: tuple[Path, ...], config_path: Path 
 @click.pass_context
 def unused_command(ctx: click.Context, cases: Path | None, config_path: Path | None) -> None:
     """Replay every case, and list the interactions and the files that none of them asked for; exit 1 if any."""
-    config.activate(config_path)
+    activate(config_path)
     tester = LLMTester([f"{name}:*" for name in settings().enabled_names()], cases)
     used: set[Path] = set()
     count = 0

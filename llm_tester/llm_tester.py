@@ -12,19 +12,19 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from . import config
-from .cases import Case, discover
 from .cassettes import Cassette, Interaction, RecordMode, cassette_path, use_cassette
 from .cassettes.cassette import check_mode
-from .config import settings
 from .errors import BudgetError, CaseError, ConfigError, LLMTesterError, ProviderError
-from .extraction import extract
 from .files import write_own
 from .llms import llm_registry
 from .llms.base import BaseLLM
-from .results import CaseRecord, CaseResult, RunResult
-from .scoring import compare
-from .utils.cost_manager import COST_KIND, Budget, CostReport, CostTracker, spending
+from .runs.cases import Case, discover
+from .runs.extraction import extract
+from .runs.results import CaseRecord, CaseResult, RunResult
+from .runs.scoring import compare
+from .settings import activate, settings
+from .usage import Budget, spending
+from .utils.cost_manager import COST_KIND, CostReport, CostTracker
 from .utils.provider_manager import ProviderManager
 
 __all__ = ["LLMTester", "Plan", "RunInterrupted", "Unit", "plan", "run_unit", "under_ci", "unused_interactions"]
@@ -78,7 +78,7 @@ def run_unit(unit: Unit) -> tuple[CaseResult, ...]:
     Returns:
         A result for each repeat.
     """
-    config.activate(unit.config)
+    activate(unit.config)
     results: list[CaseResult] = []
     try:
         provider = llm_registry.get_llm_provider(unit.provider)
@@ -105,7 +105,7 @@ def unused_interactions(unit: Unit) -> list[Interaction]:
     Raises:
         CassetteError: its cassette cannot be read.
     """
-    config.activate(unit.config)
+    activate(unit.config)
     provider = llm_registry.get_llm_provider(unit.provider)
     with use_cassette(unit.path) as cassette:
         if provider is not None:
@@ -261,9 +261,9 @@ class LLMTester:
         config_path: str | Path | None = None,
         cassettes: str | Path | None = None,
     ) -> None:
-        if config.activate(config_path):
+        if activate(config_path):
             llm_registry.reset_provider_cache()
-            config.activate(config_path)
+            activate(config_path)
         active = settings()
         self.test_dir = Path(test_dir) if test_dir else active.directory / active.config.cases
         self.cassettes = Path(cassettes) if cassettes else active.directory / active.config.cassettes

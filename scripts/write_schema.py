@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from llm_tester.results import RunResult
+from llm_tester.runs.results import RunResult
 
 
 def schema() -> str:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from llm_tester.pricing import Price
-from llm_tester.results import CaseRecord, CaseResult, RunResult
-from llm_tester.scoring import compare
+from llm_tester.runs.results import CaseRecord, CaseResult, RunResult
+from llm_tester.runs.scoring import compare
 from llm_tester.utils.cost_manager import UsageData
 
 

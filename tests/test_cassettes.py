@@ -15,7 +15,7 @@ import yaml
 from cassette_helpers import CLIENTS, Reply, Seen, Server, ask, echo, patches
 
 from llm_tester import cassettes
-from llm_tester.cassettes import Cassette, current, entered, seam, use_cassette
+from llm_tester.cassettes import Cassette, current, entered, use, use_cassette
 from llm_tester.errors import CassetteError, CassetteMismatch
 
 
@@ -73,13 +73,13 @@ class TestEveryClient:
     def test_requests_of_other_contexts_pass(self, client: str, server: Server, path: Path) -> None:
         with use_cassette(path):
             assert contextvars.Context().run(ask, client, "GET", f"{server.url}/out", headers={"x-who": "me"})[0] == 200
-        with seam.inject(Struck(times=0)):
+        with use.inject(Struck(times=0)):
             assert ask(client, "POST", f"{server.url}/on", data=b"a")[0] == 200
         assert [seen.path for seen in server.seen] == ["/out", "/on"]
 
     def test_a_fault_answers_before_the_cassette(self, client: str, server: Server, path: Path) -> None:
         with use_cassette(path, "once") as cassette:
-            with seam.inject(Struck(times=2)) as fault:
+            with use.inject(Struck(times=2)) as fault:
                 assert fault is None
                 assert [ask(client, "GET", server.url)[0] for _ in range(3)] == [599, 599, 200]
             assert len(cassette.interactions) == 1
@@ -133,9 +133,9 @@ class Struck:
 
 def test_whether_the_context_is_offline(path: Path, server: Server) -> None:
     assert not cassettes.is_offline()
-    with seam.inject(Struck(times=1)):
+    with use.inject(Struck(times=1)):
         assert not cassettes.is_offline()
-    with seam.inject(Struck()):
+    with use.inject(Struck()):
         assert cassettes.is_offline()
     with use_cassette(path, "once"):
         assert not cassettes.is_offline()
@@ -143,7 +143,7 @@ def test_whether_the_context_is_offline(path: Path, server: Server) -> None:
     for mode in ("none", "once"):
         with use_cassette(path, mode):
             assert cassettes.is_offline()
-    assert not seam.is_patched()
+    assert not use.is_patched()
 
 
 class TestModes:

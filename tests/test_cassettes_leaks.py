@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from llm_tester import cassettes
 from llm_tester.cassettes import Cassette, use_cassette
-from llm_tester.cassettes.inspect import scan, unused_files
+from llm_tester.cassettes.scan import scan, unused_files
 from llm_tester.cassettes.secrets import Scrubber, environment_secrets
 from llm_tester.errors import CassetteMismatch, SecretFoundError
 from llm_tester.llms.llm_registry import reset_provider_cache

@@ -18,7 +18,7 @@ import httpx
 import pytest
 from cassette_helpers import Reply, Seen, Server, asking, in_tasks, in_threads, patches, plain_vcrpy_file
 
-from llm_tester.cassettes import context, current, seam, use_cassette
+from llm_tester.cassettes import context, current, use, use_cassette
 from llm_tester.errors import CassetteError
 
 CASSETTES, EACH = 500, 10
@@ -94,11 +94,11 @@ class NoFault:
 
 
 class Interrupting:
-    """Raises KeyboardInterrupt where the n-th line of the seam, or of contextlib below it, would run."""
+    """Raises KeyboardInterrupt where the n-th line of that module, or of contextlib below it, would run."""
 
     def __init__(self, moment: int) -> None:
         self.left = moment
-        self.files = (seam.__file__, context.__file__, contextlib.__file__)
+        self.files = (use.__file__, context.__file__, contextlib.__file__)
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
         if frame.f_code.co_filename not in self.files:
@@ -123,7 +123,7 @@ def interrupt_everywhere(work: Callable[[], None]) -> int:
         finally:
             sys.settrace(before)
         if patches():
-            # An interrupt in contextlib itself, before it goes on in the seam, leaves the end to the collector.
+            # An interrupt in contextlib itself, before it goes on in it, leaves the end to the collector.
             gc.collect()
         assert patches() == [], moment
         assert current() is None, moment
@@ -134,7 +134,7 @@ def interrupt_everywhere(work: Callable[[], None]) -> int:
 
 def interrupt_a_cassette_everywhere(folder: Path) -> None:
     def open_and_close() -> None:
-        with use_cassette(folder / "new.yaml", "rewrite"), seam.inject(NoFault()):
+        with use_cassette(folder / "new.yaml", "rewrite"), use.inject(NoFault()):
             pass
 
     open_and_close()

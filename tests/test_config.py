@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm_tester import config
+from llm_tester import settings
 from llm_tester.errors import ConfigError
 from llm_tester.llms.llm_registry import get_llm_provider, reset_provider_cache
 from llm_tester.llms.provider_factory import load_provider_config
@@ -67,7 +67,7 @@ def test_a_bad_file_names_itself_and_the_mend(text: str, message: str, tmp_path:
     path = tmp_path / "config.json"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
-        config.settings()
+        settings.settings()
     assert str(path) in str(caught.value)
     assert message in str(caught.value)
     assert path.read_text() == text
@@ -76,7 +76,7 @@ def test_a_bad_file_names_itself_and_the_mend(text: str, message: str, tmp_path:
 def test_a_file_that_is_not_text_names_itself(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes(b"\xff\xfe\x00{")
     with pytest.raises(ConfigError, match="cannot be read as UTF-8"):
-        config.settings()
+        settings.settings()
 
 
 def test_the_file_is_the_argument_else_the_variable_else_the_working_directory(
@@ -87,20 +87,20 @@ def test_the_file_is_the_argument_else_the_variable_else_the_working_directory(
     named.write_text('{"providers": {"named": {"provider_type": "mock"}}}')
     given = tmp_path / "given.json"
     given.write_text('{"providers": {"given": {"provider_type": "mock"}}}')
-    assert config.settings().path == here
+    assert settings.settings().path == here
     monkeypatch.setenv("LLM_TESTER_CONFIG", str(named))
     reset_provider_cache()
-    assert config.settings().enabled_names() == ["named"]
-    config.activate(given)
-    assert config.settings().enabled_names() == ["given"]
+    assert settings.settings().enabled_names() == ["named"]
+    settings.activate(given)
+    assert settings.settings().enabled_names() == ["given"]
 
 
 def test_no_file_is_fine_and_a_named_one_that_is_missing_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert config.settings().path is None
+    assert settings.settings().path is None
     monkeypatch.setenv("LLM_TESTER_CONFIG", "nowhere.json")
     reset_provider_cache()
     with pytest.raises(ConfigError, match=r"nowhere\.json: there is no such file"):
-        config.settings()
+        settings.settings()
 
 
 def test_an_entry_is_laid_over_the_package_s_own(write_config: Write) -> None:
@@ -109,7 +109,7 @@ def test_an_entry_is_laid_over_the_package_s_own(write_config: Write) -> None:
     assert openai is not None
     assert (openai.default(), openai.timeout, openai.env_key) == ("gpt-5.4-nano", 5.0, "OPENAI_API_KEY")
     assert len(openai.models) > 1
-    assert config.settings().enabled_names() == ["openai", "mistral"]
+    assert settings.settings().enabled_names() == ["openai", "mistral"]
 
 
 def test_base_url_is_api_base(write_config: Write) -> None:
@@ -158,5 +158,5 @@ def test_the_package_s_own_configs_are_valid_and_their_models_known() -> None:
 
 
 def test_the_config_files_of_the_package_are_plain_json() -> None:
-    for path in config.PACKAGE_PROVIDERS.glob("*/config.json"):
+    for path in settings.PACKAGE_PROVIDERS.glob("*/config.json"):
         assert json.loads(path.read_text())["models"]

@@ -18,12 +18,12 @@ import requests
 from conftest import ROOT
 from standins import Reply, StandIn
 
-from llm_tester import UsageData, faults
+from llm_tester import UsageData
 from llm_tester.errors import ProviderError, ServerError, UnusableReplyError
 from llm_tester.llms.base import BaseLLM, ModelConfig, ProviderConfig
 from llm_tester.llms.llm_registry import get_llm_provider, reset_provider_cache
 from llm_tester.llms.provider_factory import ENTRY_POINTS, load_provider_config
-from llm_tester.testing import ProviderContract
+from llm_tester.testing import ProviderContract, faults
 
 pytest_plugins = ["pytester"]
 
@@ -576,7 +576,7 @@ def test_the_config_beside_an_external_class_is_read_first_thing(
 
 
 def test_the_package_does_not_need_pytest() -> None:
-    code = "import sys, llm_tester, llm_tester.llm_tester, llm_tester.faults; sys.exit('pytest' in sys.modules)"
+    code = "import sys, llm_tester, llm_tester.llm_tester, llm_tester.testing.faults; sys.exit('pytest' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

@@ -15,13 +15,14 @@ from standins import Fault, Reply, StandIn
 from test_tester import LAMP, openai_entry, write_case
 
 from llm_tester import CostTracker, LLMTester, RunResult, UsageData
-from llm_tester.baseline import compare_runs
 from llm_tester.errors import BudgetError, ResultsError
 from llm_tester.pricing import Price
 from llm_tester.reports import junit
-from llm_tester.results import CaseRecord, CaseResult
-from llm_tester.stability import grouped
-from llm_tester.utils.cost_manager import Budget, CostReport, format_usd
+from llm_tester.runs.baseline import compare_runs
+from llm_tester.runs.results import CaseRecord, CaseResult
+from llm_tester.runs.stability import grouped
+from llm_tester.usage import Budget, format_usd
+from llm_tester.utils.cost_manager import CostReport
 
 Write = Callable[..., Path]
 PRICE = Price(input=2.0, output=8.0, source="config")
@@ -226,7 +227,7 @@ def test_a_baseline_of_other_cases_is_refused() -> None:
 
 
 def test_how_often_a_field_changed_is_counted_between_repeats() -> None:
-    from llm_tester.scoring import compare
+    from llm_tester.runs.scoring import compare
 
     values = [{"a": 1, "b": 1}, {"a": 1, "b": 2}, {"a": 1, "b": 2}]
     results = [

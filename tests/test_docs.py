@@ -34,13 +34,13 @@ def test_python_runs_in_an_empty_directory(code: str) -> None:
 
 @pytest.mark.parametrize("text", of_kind("json"))
 def test_json_is_a_config_that_loads(text: str, tmp_path: Path) -> None:
-    from llm_tester import config
+    from llm_tester import settings
     from llm_tester.llms.llm_registry import get_provider_info
 
     data = json.loads(text)
     if "providers" in data:
         (tmp_path / "config.json").write_text(text)
-        for name in config.settings().enabled_names():
+        for name in settings.settings().enabled_names():
             problem = get_provider_info(name)["problem"]
             assert problem is None or "cannot be imported" in problem
 

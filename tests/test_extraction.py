@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import PydanticSerializationError
 
 from llm_tester.errors import UnusableReplyError
-from llm_tester.extraction import Extraction, extract, parse_reply
+from llm_tester.runs.extraction import Extraction, extract, parse_reply
 
 WANTED = {"name": "Ada", "tags": ["a", "b"], "salary": {"min": 1}}
 PLAIN = json.dumps(WANTED)

@@ -20,11 +20,12 @@ import urllib3
 from conftest import wire_entry
 from standins import Fault, Reply, StandIn
 
-from llm_tester import faults, use_cassette
-from llm_tester.cassettes import seam
+from llm_tester import use_cassette
+from llm_tester.cassettes import use
 from llm_tester.errors import ConnectionError, MissingKeyError, RateLimitError, ServerError, TimeoutError
 from llm_tester.llms.base import BaseLLM
 from llm_tester.llms.llm_registry import get_llm_provider
+from llm_tester.testing import faults
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS", "True")
@@ -134,7 +135,7 @@ def test_a_client_gets_the_status_and_an_error_as_json(status: int, client: str)
     assert (code, fault.count) == (status, 1)
     assert headers["content-type"] == "application/json"
     assert "retry-after" not in headers
-    assert json.loads(body)["error"]["message"] == "injected by llm_tester.faults"
+    assert json.loads(body)["error"]["message"] == "injected by llm_tester.testing.faults"
 
 
 @pytest.mark.parametrize("client", CLIENTS)
@@ -260,7 +261,7 @@ def test_an_sdk_raises_its_own_error(ask: Callable[[], None], names: dict[int, A
     assert fault.count == 1
     error = caught.value
     assert names[status] in (None, type(error).__name__), repr(error)
-    assert "injected by llm_tester.faults" in str(error)
+    assert "injected by llm_tester.testing.faults" in str(error)
 
 
 def _ask_nowhere() -> int:
@@ -399,12 +400,12 @@ def test_tasks_each_meet_their_own_and_share_an_outer_one() -> None:
 def test_nothing_stays_behind(inject: Callable[[], faults.Injection]) -> None:
     def interrupted() -> None:
         with inject():
-            assert seam.is_patched()
+            assert use.is_patched()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert not seam.is_patched()
+    assert not use.is_patched()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from test_html_report import HOSTILE, hostile_run, one, priced, run_of
 
 from llm_tester.reports.html import render
-from llm_tester.results import RunResult
+from llm_tester.runs.results import RunResult
 
 pytestmark = pytest.mark.skipif(chromium.missing() is not None, reason=chromium.missing() or "")
 

@@ -11,8 +11,8 @@ import pytest
 from report_sample import sample_run
 
 from llm_tester.reports.html import MARK, render
-from llm_tester.results import CaseRecord, CaseResult, RunResult
-from llm_tester.scoring import FieldScore, compare
+from llm_tester.runs.results import CaseRecord, CaseResult, RunResult
+from llm_tester.runs.scoring import FieldScore, compare
 from llm_tester.utils.cost_manager import UsageData
 
 HOSTILE = (

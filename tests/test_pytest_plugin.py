@@ -24,7 +24,7 @@ pytest_plugins = ["pytester"]
 
 Run = Callable[..., pytest.RunResult]
 
-PLUGIN = "llm_tester.pytest_plugin"
+PLUGIN = "llm_tester.testing.pytest_plugin"
 INSTALLED = any(point.value == PLUGIN for point in importlib.metadata.entry_points(group="pytest11"))
 
 NEEDS_TRIO = pytest.mark.skipif(importlib.util.find_spec("trio") is None, reason="trio is not installed")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from llm_tester.scoring import Comparison, compare
+from llm_tester.runs.scoring import Comparison, compare
 
 DOCS = Path(__file__).parent.parent / "docs" / "scoring.md"
 

@@ -2,8 +2,8 @@
 
 from .calls import Call, call
 from .cassette import Cassette, RecordMode, versions
-from .seam import current, entered, is_offline, use_cassette
 from .storage import Interaction, cassette_path
+from .use import current, entered, is_offline, use_cassette
 
 __all__ = [
     "Call",

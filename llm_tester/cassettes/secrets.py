@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from ..config import Settings, settings
 from ..errors import ConfigError
+from ..settings import Settings, settings
 
 __all__ = ["PLACEHOLDER", "Scrubber", "default_scrubber", "environment_secrets", "find_key_shapes", "reset"]
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ValidationError
 
 from .. import cassettes, catalog
-from ..config import MockScript, ModelConfig, ProviderConfig, settings
+from ..config import MockScript, ModelConfig, ProviderConfig
 from ..errors import (
     BudgetError,
     CaseError,
@@ -27,8 +27,9 @@ from ..errors import (
     UnusableReplyError,
 )
 from ..pricing import Quote, count_tokens_upper, quote
-from ..utils.cost_manager import UsageData, active_budget
-from .failures import provider_error
+from ..settings import settings
+from ..usage import UsageData, active_budget
+from .error_mapping import provider_error
 
 __all__ = ["BaseLLM", "File", "MockScript", "ModelConfig", "ProviderConfig", "WantedModel", "joined_prompt"]
 

@@ -3,8 +3,8 @@
 import threading
 from typing import Any
 
-from .. import cases
 from ..errors import ConfigError
+from ..runs import cases
 from . import provider_factory
 from .base import BaseLLM
 

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .. import catalog, config
+from .. import catalog
 from ..cassettes import secrets
-from ..config import PACKAGE_PROVIDERS, ProviderConfig, package_names, read_json, settings, validate
+from ..config import ProviderConfig, read_json, validate
 from ..errors import ConfigError
+from ..settings import PACKAGE_PROVIDERS, package_names, settings
+from ..settings import reset as reset_settings
 from . import pydantic_ai_backend
 from .base import BaseLLM, check_provider_class
 from .litellm_backend import LiteLLMProvider
@@ -214,7 +216,7 @@ def reset_caches() -> None:
         _caches.registered.clear()
         _caches.external.clear()
         _caches.found = None
-        config.reset()
+        reset_settings()
         catalog.reset()
         secrets.reset()
         mock.reset()

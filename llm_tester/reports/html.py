@@ -21,9 +21,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..pricing import Price
-from ..results import CaseResult, Column, RunResult
-from ..scoring import FieldScore, _is_nothing, _segment
-from ..utils.cost_manager import UsageData, format_usd
+from ..runs.results import CaseResult, Column, RunResult
+from ..runs.scoring import FieldScore, _is_nothing, _segment
+from ..usage import UsageData, format_usd
 
 __all__ = ["MARK", "render"]
 

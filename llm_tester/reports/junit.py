@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from ..results import CaseResult, RunResult
+from ..runs.results import CaseResult, RunResult
 
 __all__ = ["MARK", "render"]
 

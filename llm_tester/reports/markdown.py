@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from ..results import CaseResult, Column, RunResult
-from ..utils.cost_manager import format_sum, format_usd
+from ..runs.results import CaseResult, Column, RunResult
+from ..usage import format_sum, format_usd
 
 __all__ = ["MARK", "cost_of", "price_notes", "render"]
 

@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..estimate import Estimate
-from ..results import CaseResult, RunResult
-from ..stability import Group, grouped
-from ..utils.cost_manager import format_sum, format_usd
+from ..runs.results import CaseResult, RunResult
+from ..runs.stability import Group, grouped
+from ..usage import format_sum, format_usd
 from .markdown import cost_of, price_notes
 
 __all__ = ["show_estimates", "show_results"]

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from .errors import ResultsError
+from ..errors import ResultsError
 from .results import RunResult
 from .stability import Group, Place, grouped
 

@@ -20,9 +20,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from .catalog import near
-from .errors import CaseError
-from .llms.base import File
+from ..catalog import near
+from ..errors import CaseError
+from ..llms.base import File
 
 __all__ = ["Case", "discover", "load_model_class", "reset"]
 

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .cassettes import versions
-from .errors import ResultsError
-from .files import write_own
+from ..cassettes import versions
+from ..errors import ResultsError
+from ..files import write_own
+from ..usage import UsageData
 from .scoring import FieldScore
-from .utils.cost_manager import UsageData
 
 __all__ = ["KIND", "RESULTS_FORMAT", "CaseRecord", "CaseResult", "Column", "RunResult"]
 

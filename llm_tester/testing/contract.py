@@ -31,13 +31,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from . import faults
-from .cassettes import storage, use_cassette
-from .cassettes.cassette import reply_of
-from .cassettes.seam import inject
-from .cassettes.secrets import Scrubber, default_scrubber, environment_secrets
-from .config import ModelConfig, ProviderConfig
-from .errors import (
+from ..cassettes import storage, use_cassette
+from ..cassettes.cassette import reply_of
+from ..cassettes.secrets import Scrubber, default_scrubber, environment_secrets
+from ..cassettes.use import inject
+from ..config import ModelConfig, ProviderConfig
+from ..errors import (
     AuthenticationError,
     BadRequestError,
     ConnectionError,
@@ -50,10 +49,11 @@ from .errors import (
     UnknownModelError,
     UnusableReplyError,
 )
-from .llms.base import BaseLLM, check_provider_class
-from .llms.llm_registry import discover_providers, get_llm_provider
-from .llms.provider_factory import create_provider
-from .utils.cost_manager import UsageData
+from ..llms.base import BaseLLM, check_provider_class
+from ..llms.llm_registry import discover_providers, get_llm_provider
+from ..llms.provider_factory import create_provider
+from ..usage import UsageData
+from . import faults
 
 __all__ = ["ProviderContract"]
 

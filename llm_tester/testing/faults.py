@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from vcr.request import Request
 
-from .cassettes.seam import inject
+from ..cassettes.use import inject
 
 __all__ = [
     "Injected",
@@ -68,7 +68,7 @@ class Injected:
         self._lock = threading.Lock()
 
     def meet(self, client: str, request: Request) -> dict[str, Any] | None:
-        """Strikes a request or lets it go on; see `cassettes.seam.Fault`."""
+        """Strikes a request or lets it go on; see `cassettes.use.Fault`."""
         if self._host is not None and urlsplit(request.uri).hostname != self._host:
             return None
         with self._lock:
@@ -104,7 +104,7 @@ def status(
         A context manager that yields the fault; its `count` says how often it struck.
     """
     kind, name = _KINDS.get(code, ("api_error", "INTERNAL"))
-    said = message or "injected by llm_tester.faults"
+    said = message or "injected by llm_tester.testing.faults"
     error = {"type": kind, "message": said, "code": code, "status": name}
     body = json.dumps({"type": "error", "object": "error", "message": said, "error": error}).encode()
     headers = _JSON if retry_after is None else {**_JSON, "retry-after": [str(retry_after)]}

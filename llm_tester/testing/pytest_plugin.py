@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .network import network
+from ..cassettes.network import network
 
 if TYPE_CHECKING:
-    from .cassettes import Cassette, Interaction
-    from .llm_tester import LLMTester, Unit
-    from .llms.base import BaseLLM
-    from .results import CaseResult
-    from .utils.provider_manager import ProviderManager
+    from ..cassettes import Cassette, Interaction
+    from ..llm_tester import LLMTester, Unit
+    from ..llms.base import BaseLLM
+    from ..runs.results import CaseResult
+    from ..utils.provider_manager import ProviderManager
 
 __all__ = ["CaseFile", "CaseItem", "llm_cassette", "llm_manager", "llm_provider", "llm_tester"]
 
@@ -173,7 +173,7 @@ def _again(item: pytest.Item, mode: str) -> str:
 
 def _place(item: pytest.Item) -> tuple[Path, Path]:
     """The directory of a test module's cassettes, and the cassette that is named after a test of it."""
-    from .cassettes import cassette_path
+    from ..cassettes import cassette_path
 
     root, parts = item.path.parent / "cassettes", [item.path.stem]
     if central := item.config.getini("llm_cassette_dir"):
@@ -211,7 +211,7 @@ def _file(item: pytest.Item, name: str | None) -> Path:
 
 
 def _max_age(config: pytest.Config) -> float | None:
-    from .config import settings
+    from ..settings import settings
 
     given: float | None = config.getoption("llm_max_age")
     return settings().config.max_age if given is None else given
@@ -220,8 +220,8 @@ def _max_age(config: pytest.Config) -> float | None:
 @pytest.fixture
 def llm_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
     """The test's own cassette, open from here to the end of the test."""
-    from .cassettes import use_cassette
-    from .errors import LLMTesterError
+    from ..cassettes import use_cassette
+    from ..errors import LLMTesterError
 
     item, config, tally = request.node, request.config, request.config.stash[_TALLY]
     marked = _marked(item)
@@ -261,7 +261,7 @@ def _llm_cassette_of_marker(request: pytest.FixtureRequest) -> None:
 @pytest.fixture
 def llm_manager(llm_cassette: Cassette) -> Callable[..., ProviderManager]:
     """Makes a manager, inside the test's cassette: `llm_manager("openai", "mistral")`."""
-    from .utils.provider_manager import ProviderManager
+    from ..utils.provider_manager import ProviderManager
 
     return lambda *providers: ProviderManager(providers)
 
@@ -279,7 +279,7 @@ def llm_tester(request: pytest.FixtureRequest, llm_cassette: Cassette) -> Callab
     What it runs has its cassettes in a directory named after the test, and the record mode of the test. `test_dir` is
     taken from pytest's rootdir.
     """
-    from .llm_tester import LLMTester
+    from ..llm_tester import LLMTester
 
     mode = request.node.stash[_OPEN].mode
 
@@ -341,8 +341,8 @@ def _entering(function: Callable[..., Any], opened: _Open, path: str) -> Callabl
 
 @contextlib.contextmanager
 def _inside(opened: _Open, path: str) -> Iterator[None]:
-    from .cassettes import entered
-    from .errors import CassetteMismatch
+    from ..cassettes import entered
+    from ..errors import CassetteMismatch
 
     try:
         with entered(opened.cassette):
@@ -356,7 +356,7 @@ def _inside(opened: _Open, path: str) -> Iterator[None]:
 
 
 def _providers(config: pytest.Config) -> list[str]:
-    from .config import settings
+    from ..settings import settings
 
     named: str | None = config.getoption("llm_providers")
     if named is None:
@@ -379,8 +379,8 @@ class CaseFile(pytest.File):
 
     def collect(self) -> Iterator[CaseItem]:
         """One item a case, provider and model."""
-        from .errors import LLMTesterError
-        from .llm_tester import LLMTester
+        from ..errors import LLMTesterError
+        from ..llm_tester import LLMTester
 
         directory = self.path.parent
         try:
@@ -415,7 +415,7 @@ class CaseItem(pytest.Item):
 
     def runtest(self) -> None:
         """Runs the case, and fails where it does not reach the accuracy that is wanted."""
-        from .llm_tester import run_unit, unused_interactions
+        from ..llm_tester import run_unit, unused_interactions
 
         mode, again = self._mode(), _again(self, "rewrite")
         with _guarded(self.config, may_record=mode != "none"):

@@ -7,7 +7,7 @@ from .. import catalog
 from ..errors import ConfigError
 from ..llms import llm_registry
 from ..llms.base import BaseLLM, File, WantedModel
-from .cost_manager import UsageData
+from ..usage import UsageData
 
 __all__ = ["ProviderManager"]
 

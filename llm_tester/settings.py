@@ -1,0 +1,189 @@
+"""The active configuration: the global file, the package's entries, and the keys."""
+
+import functools
+import os
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+from pydantic import SecretStr
+
+from .config import GlobalConfig, ProviderConfig, read_json, validate
+from .errors import ConfigError
+
+__all__ = ["CONFIG_VARIABLE", "PACKAGE_PROVIDERS", "Settings", "activate", "package_names", "reset", "settings"]
+
+CONFIG_VARIABLE = "LLM_TESTER_CONFIG"
+PACKAGE_PROVIDERS = Path(__file__).parent / "llms"
+
+# What a variable's name says about its value.
+_KEY_NAME = re.compile(r"(?:^|_)(?:API)?(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?|PAT)\d*(?:_|$)", re.IGNORECASE)
+_NO_KEY_NAME = re.compile(
+    r"(?:^|_)(?:URL|URI|BASE|HOST|ENDPOINT|MODEL|REGION|LOCATION|PROJECT|VERSION|LEVEL|MODE|PATH|DIR|FILE|NAME|CONFIG)$",
+    re.IGNORECASE,
+)
+
+
+class Settings:
+    """The active configuration: the global file, the package's entries, and the keys.
+
+    Args:
+        path: the global config file; None where there is none.
+
+    Raises:
+        ConfigError: a file that is not JSON, is empty, or says something unknown.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.directory = path.parent if path else Path.cwd()
+        self.config = GlobalConfig()
+        if path:
+            self.config = validate(GlobalConfig, read_json(path), path)
+        self.dotenv_path = self.directory / ".env"
+        self._dotenv = dotenv_values(self.dotenv_path) if self.dotenv_path.is_file() else {}
+        self._external_keys: set[str] = set()
+
+    def key(self, variable: str) -> str | None:
+        """The value of an environment variable, else of the `.env` file; None where both lack it or it is empty."""
+        return os.environ.get(variable) or self._dotenv.get(variable) or None
+
+    def secrets(self) -> Iterator[SecretStr]:
+        """Every value that must not be written anywhere.
+
+        Those of the variables that an entry names as its key's (an external provider's own file once it was read),
+        those of the environment whose name says that they hold one, and those of the `.env` file whose name does not
+        say that they hold something else.
+        """
+        guessed = [*self._dotenv, *(name for name in os.environ if _KEY_NAME.search(name))]
+        named = [*self._named_keys, *self._external_keys]
+        for name in dict.fromkeys([*named, *(name for name in guessed if not _NO_KEY_NAME.search(name))]):
+            if value := self.key(name):
+                yield SecretStr(value)
+
+    @functools.cached_property
+    def _named_keys(self) -> list[str]:
+        entries = [entry for entry in self.config.providers.values() if isinstance(entry, dict)]
+        files = [PACKAGE_PROVIDERS / name / "config.json" for name in package_names()]
+        entries += [read_json(path) for path in files if path.is_file()]
+        return [str(entry["env_key"]) for entry in entries if entry.get("env_key")]
+
+    def provider_names(self) -> list[str]:
+        """Every name with an entry in the global config or in the package, sorted."""
+        return sorted({*self.config.providers, *package_names()})
+
+    def enabled_names(self) -> list[str]:
+        """The names a run uses where none is asked for: the global config's, in its order, without the disabled."""
+        return [
+            name
+            for name, entry in self.config.providers.items()
+            if entry is True or (isinstance(entry, dict) and entry.get("enabled", True))
+        ]
+
+    def provider(self, name: str, own: Path | None = None) -> ProviderConfig | None:
+        """The config of one provider: the global entry laid over the package's, or over that in `own`.
+
+        Args:
+            name: the provider's name.
+            own: a config file that came with an external provider.
+
+        Returns:
+            The config; None where no file has an entry of that name.
+
+        Raises:
+            ConfigError: the entry cannot be used.
+        """
+        packaged = own or PACKAGE_PROVIDERS / name / "config.json"
+        entry = self.config.providers.get(name)
+        base: dict[str, Any] = {}
+        if packaged.is_file() and name == Path(name).name:
+            base = read_json(packaged)
+            if own and base.get("env_key"):
+                self._external_keys.add(str(base["env_key"]))
+        elif entry is None or isinstance(entry, bool):
+            return None
+        over = {"enabled": entry} if isinstance(entry, bool) else entry or {}
+        if "base_url" in over:
+            over = {**over, "api_base": over["base_url"]} if "api_base" not in over else over
+            over = {key: value for key, value in over.items() if key != "base_url"}
+        if "default_model" in over and "models" not in over:
+            # The user's choice of a default takes the place of the mark in the package's file.
+            base = {**base, "models": [_unmarked(model) for model in base.get("models", [])]}
+        where, prefix = (self.path, f"providers.{name}") if over and self.path else (packaged, "")
+        return validate(ProviderConfig, {**base, **over, "name": name}, where or packaged, prefix)
+
+
+def _unmarked(model: Any) -> Any:
+    return {key: value for key, value in model.items() if key != "default"} if isinstance(model, dict) else model
+
+
+def package_names() -> list[str]:
+    """The names of the package's own providers: directories with a config.json or a provider.py."""
+    return sorted(
+        child.name
+        for child in PACKAGE_PROVIDERS.iterdir()
+        if (child / "config.json").is_file() or (child / "provider.py").is_file()
+    )
+
+
+class _Active:
+    """The one place of the active settings."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.settings: Settings | None = None
+        self.chosen: Path | None = None
+
+
+_active = _Active()
+
+
+def settings() -> Settings:
+    """The active settings, read at the first call and kept until `reset` or `activate`.
+
+    Raises:
+        ConfigError: the file that `LLM_TESTER_CONFIG` or `activate` names is missing, or cannot be used.
+    """
+    with _active.lock:
+        if _active.settings is None:
+            _active.settings = Settings(_find(_active.chosen))
+        return _active.settings
+
+
+def _find(chosen: Path | None) -> Path | None:
+    if chosen is None and (named := os.environ.get(CONFIG_VARIABLE)):
+        chosen = Path(named)
+    if chosen is not None:
+        if not chosen.is_file():
+            raise ConfigError(f"{chosen}: there is no such file; it was named as the global config")
+        return chosen.resolve()
+    here = Path.cwd() / "config.json"
+    return here if here.is_file() else None
+
+
+def activate(path: str | Path | None) -> bool:
+    """Makes a file the global config, until `reset`.
+
+    Args:
+        path: the file; None leaves things as they are.
+
+    Returns:
+        Whether the active settings changed, so that what was made from them is stale.
+    """
+    if path is None:
+        return False
+    with _active.lock:
+        resolved = Path(path).resolve()
+        if _active.settings is not None and _active.settings.path == resolved:
+            return False
+        _active.chosen, _active.settings = resolved, None
+        return True
+
+
+def reset() -> None:
+    """Forgets the active settings and the file that `activate` named."""
+    with _active.lock:
+        _active.settings = _active.chosen = None
