@@ -378,7 +378,7 @@ class LLMTester:
                 record=record,
                 repeats=repeats,
                 max_cost=max_cost,
-                spent_usd=(total.spent_usd if total else 0.0) + sum(result.failed_cost for result in results),
+                spent_usd=(total.spent_usd if total else 0.0) + sum(result.failed_cost or 0.0 for result in results),
                 spent_unknown=total.unknown_spent if total else 0,
                 problems=self.manager.initialization_errors,
                 cases=tuple(_record(case) for case in _distinct(units)),

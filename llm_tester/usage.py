@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextvars import ContextVar
 from decimal import Decimal
 from typing import Self
@@ -12,7 +12,23 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 from .errors import BudgetError
 from .pricing import Cost, Price, Tokens, cost
 
-__all__ = ["Budget", "UsageData", "active_budget", "format_sum", "format_usd", "spending"]
+__all__ = ["Billed", "Budget", "Reservation", "UsageData", "active_budget", "format_sum", "format_usd", "spending"]
+
+
+class Billed(BaseModel):
+    """What the provider itself says that it billed; it leads over any price list.
+
+    Attributes:
+        usd: USD for the whole reply, such as OpenRouter's `usage.cost`; None if it does not say.
+        prompt_tokens: the input tokens it billed, such as Cohere's `billed_units`; None if it does not say.
+        completion_tokens: the output tokens it billed; None if it does not say.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    prompt_tokens: int | None = Field(default=None, ge=0)
+    completion_tokens: int | None = Field(default=None, ge=0)
 
 
 class UsageData(BaseModel):
@@ -31,7 +47,7 @@ class UsageData(BaseModel):
         prompt_cost: USD for the input; None where the price is unknown.
         completion_cost: USD for the output; None where the price is unknown.
         total_cost: USD for both and for the request itself; None where the price is unknown.
-        failed_cost: USD that earlier attempts of the call may have cost, at most.
+        failed_cost: USD that earlier attempts of the call may have cost, at most; None if that is unknown.
         elapsed_seconds: from the request to the whole reply; of a replay, the original seconds.
         attempts: how often the call was tried.
         finish_reason: why the model stopped, in OpenAI's words (`stop`, `length`, …); None where it did not say.
@@ -39,6 +55,9 @@ class UsageData(BaseModel):
         origin: the host or stand-in that answered; None where nothing was sent over HTTP.
         recorded_at: when a replayed reply was recorded, ISO 8601.
         price_note: what the two price sources disagree about, if they do.
+        billed: what the provider itself says that it billed; None if it does not say.
+        cost_source: where `total_cost` comes from: "provider" or the price's source; None if the cost is unknown.
+        notes: what does not add up in the provider's own usage, one sentence each.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -55,7 +74,7 @@ class UsageData(BaseModel):
     prompt_cost: float | None = None
     completion_cost: float | None = None
     total_cost: float | None = None
-    failed_cost: float = 0.0
+    failed_cost: float | None = 0.0
     elapsed_seconds: float = Field(default=0.0, ge=0)
     attempts: int = Field(default=1, ge=1)
     finish_reason: str | None = None
@@ -63,6 +82,9 @@ class UsageData(BaseModel):
     origin: str | None = None
     recorded_at: str | None = None
     price_note: str | None = None
+    billed: Billed | None = None
+    cost_source: str | None = None
+    notes: tuple[str, ...] = ()
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -72,10 +94,10 @@ class UsageData(BaseModel):
 
     @property
     def spent_usd(self) -> float | None:
-        """USD that the call took from an account: nothing for a replay; None where the price is unknown."""
+        """USD that the reply took from an account: nothing for a replay; None if the cost is unknown."""
         if self.replayed:
             return 0.0
-        return None if self.total_cost is None else self.total_cost + self.failed_cost
+        return self.total_cost
 
     def priced(self, price: Price | None, note: str | None = None) -> Self:
         """The same usage at a price.
@@ -147,16 +169,12 @@ class Budget:
         with self._lock:
             return float(self._spent)
 
-    @contextlib.contextmanager
-    def reserve(self, worst_usd: float | None, what: str) -> Iterator[Callable[[float], None]]:
-        """Sets the worst case of one call aside while it runs.
+    def reserve(self, worst_usd: float | None, what: str) -> "Reservation":
+        """Sets the worst case of one attempt aside, until the reservation ends.
 
         Args:
-            worst_usd: the most that the call can cost; None where nobody knows.
+            worst_usd: the most that the attempt can cost, in USD; None if nobody knows.
             what: the call, for the message.
-
-        Yields:
-            A function to call with what it did cost, in USD; where it is not called, the worst case counts.
 
         Raises:
             BudgetError: the worst case is unknown, or would pass the limit with what is spent and set aside.
@@ -175,13 +193,38 @@ class Budget:
                     f"the budget of {format_usd(float(self.limit))}"
                 )
             self._reserved += worst
-        actual: list[float] = []
-        try:
-            yield actual.append
-        finally:
-            with self._lock:
-                self._reserved -= worst
-                self._spent += Decimal(repr(actual[-1])) if actual else worst
+        return Reservation(self, worst)
+
+    def end(self, reserved: Decimal, spent: Decimal) -> None:
+        """Gives back what was set aside, and counts what was spent."""
+        with self._lock:
+            self._reserved -= reserved
+            self._spent += spent
+
+
+class Reservation:
+    """What a budget has set aside for one attempt; a context manager that gives it back.
+
+    Args:
+        budget: the budget; None for a call without one.
+        amount: USD set aside.
+    """
+
+    def __init__(self, budget: Budget | None = None, amount: Decimal = Decimal(0)) -> None:
+        self._budget = budget
+        self._amount = amount
+        self._actual = amount
+
+    def settle(self, usd: float) -> None:
+        """Says what the attempt did cost, in USD; until then the whole amount counts."""
+        self._actual = Decimal(repr(usd))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._budget is not None:
+            self._budget.end(self._amount, self._actual)
 
 
 _budget: ContextVar[Budget | None] = ContextVar("llm_tester_budget", default=None)

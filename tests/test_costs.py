@@ -45,7 +45,7 @@ def test_64_threads_never_spend_more_than_the_limit(seed: int) -> None:
     def call(worst: float, share: float) -> None:
         try:
             with budget.reserve(worst, "a call") as settle:
-                settle(worst * share)
+                settle.settle(worst * share)
                 spent.append(worst * share)
         except BudgetError as error:
             refused.append(str(error))

@@ -21,6 +21,7 @@ from vcr.stubs.httpx_stubs import vcr_handle_async_request, vcr_handle_request
 
 from ..errors import LLMTesterError
 from . import bodies
+from .calls import Exchange, running
 from .cassette import reply_of
 from .context import current, in_force
 
@@ -64,7 +65,9 @@ class _Exchange:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is not None and not isinstance(error, LLMTesterError) and self.sent and self.cassette is not None:
-            self.cassette.failed(self.asked, type(error).__name__, time.perf_counter() - self.sent)
+            seconds = time.perf_counter() - self.sent
+            self.cassette.failed(self.asked, type(error).__name__, seconds)
+            _note_exchange(Exchange(seconds=seconds))
 
     def can_play_response_for(self, request: Request) -> bool:
         """Whether the request is answered here; the answer is in `reply`."""
@@ -82,6 +85,8 @@ class _Exchange:
             self.sent = time.perf_counter()
             return False
         self.reply = dict(zip(("status", "headers", "body"), reply_of(interaction), strict=True))
+        seconds = interaction.recorded.get("seconds")
+        _note_exchange(Exchange(seconds, self.reply["status"], replayed=True, body=self.reply["body"]))
         return True
 
     def play_response(self, request: Request) -> dict[str, Any]:
@@ -108,7 +113,13 @@ class _Exchange:
             del lower["content-encoding"]
             body = plain
         self.sent = 0.0
+        _note_exchange(Exchange(seconds, status, body=body))
         self.cassette.record(self.asked, {"status": status, "headers": lower, "body": body}, seconds, retry=self.retry)
+
+
+def _note_exchange(exchange: Exchange) -> None:
+    if (scope := running.get()) is not None:
+        scope.exchanges.append(exchange)
 
 
 def _httpx(library: Any) -> Iterator[Target]:

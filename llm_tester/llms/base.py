@@ -5,39 +5,30 @@ import inspect
 import logging
 import mimetypes
 import re
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from .. import cassettes, catalog
 from ..config import MockScript, ModelConfig, ProviderConfig
 from ..errors import (
-    BudgetError,
     CaseError,
-    CassetteError,
     ConfigError,
     MissingKeyError,
-    ProviderError,
     UnknownModelError,
-    UnusableReplyError,
 )
 from ..pricing import Quote, count_tokens_upper, quote
 from ..settings import settings
-from ..usage import UsageData, active_budget
-from .error_mapping import provider_error
+from ..usage import UsageData
+from .attempts import make_call
 
 __all__ = ["BaseLLM", "File", "MockScript", "ModelConfig", "ProviderConfig", "WantedModel", "joined_prompt"]
 
 log = logging.getLogger("llm_tester")
-
-# Waiting longer than this for a rate limit is a decision for a person, not for a retry loop.
-LONGEST_WAIT = 60.0
-FIRST_WAIT = 0.5
 
 WantedModel = type[BaseModel]
 _CALL_PARAMETERS = ("prompt", "system_prompt", "model_name", "model_config")
@@ -170,110 +161,11 @@ class BaseLLM(ABC):
         extras = {"model_class": wanted, "files": tuple(files), "timeout": self.config.timeout}
         accepted = _accepted_keywords(type(self)._call_llm_api)
         keywords = {name: value for name, value in extras.items() if name in accepted}
-        worst = self._worst_case(model, text, wanted, files)
 
-        def attempt() -> tuple[str, UsageData]:
-            started = time.perf_counter()
-            reply, used = self._call_llm_api(text, self.config.system_prompt, model.name, model, **keywords)
-            return self._checked(reply, used, model, time.perf_counter() - started)
+        def api() -> tuple[str, dict[str, Any] | UsageData]:
+            return self._call_llm_api(text, self.config.system_prompt, model.name, model, **keywords)
 
-        return self._with_attempts(attempt, model, worst)
-
-    def _with_attempts(
-        self, attempt: Callable[[], tuple[str, UsageData]], model: ModelConfig, worst: float | None
-    ) -> tuple[str, UsageData]:
-        failed_cost = 0.0
-        with cassettes.call() as call:
-            for number in range(1, self.config.max_attempts + 1):
-                try:
-                    reply, usage = self._budgeted(attempt, model, worst, call)
-                    usage = usage.model_copy(update={"attempts": number, "failed_cost": failed_cost})
-                    return reply, self._told(usage, call)
-                except (BudgetError, ConfigError):
-                    raise
-                except Exception as error:
-                    if (broken := _cassette_error(error)) is not None:
-                        raise type(broken)(*broken.args) from error
-                    mapped = provider_error(error, self.config.name, model.name)
-                    if mapped.status_code is None and not cassettes.is_offline():
-                        # What broke off without an answer may have been billed, at most in full.
-                        failed_cost += worst or 0.0
-                    mapped.failed_cost = failed_cost
-                    if number == self.config.max_attempts or not mapped.retryable or not _pause(mapped, number):
-                        if mapped is error:
-                            raise
-                        raise mapped from error
-                    log.info("%s: attempt %d failed, trying again: %s", self.config.name, number, mapped)
-        raise AssertionError("max_attempts is at least 1")
-
-    def _budgeted(
-        self,
-        attempt: Callable[[], tuple[str, UsageData]],
-        model: ModelConfig,
-        worst: float | None,
-        call: cassettes.Call,
-    ) -> tuple[str, UsageData]:
-        budget = active_budget()
-        if budget is None or cassettes.is_offline():
-            return attempt()
-        with budget.reserve(worst, f"{self.config.name}, {model.name}") as settle:
-            try:
-                reply, usage = attempt()
-            except Exception as error:
-                if provider_error(error, self.config.name, model.name).status_code is not None:
-                    # A refusal is not billed; what broke off without an answer may be, and keeps its worst case.
-                    settle(0.0)
-                raise
-            if call.is_replay:
-                settle(0.0)
-            elif usage.total_cost is not None:
-                settle(usage.total_cost)
-            return reply, usage
-
-    def _checked(
-        self, reply: object, used: dict[str, Any] | UsageData, model: ModelConfig, seconds: float
-    ) -> tuple[str, UsageData]:
-        if not isinstance(reply, str):
-            raise UnusableReplyError(
-                f"{self.config.name}, {model.name}: _call_llm_api gave {type(reply).__name__}, expected a text",
-                provider=self.config.name,
-                model=model.name,
-            )
-        place = {"provider": self.config.name, "model": model.name}
-        try:
-            if isinstance(used, UsageData):
-                usage = used.model_copy(update={**place, "elapsed_seconds": used.elapsed_seconds or seconds})
-            else:
-                known = {name: value for name, value in used.items() if name in _COUNTED and value is not None}
-                usage = UsageData.model_validate({"elapsed_seconds": seconds, **known, **place})
-        except ValidationError as error:
-            message = f"{self.config.name}, {model.name}: the usage cannot be used: {error.errors()[0]['msg']}"
-            raise UnusableReplyError(message, provider=self.config.name, model=model.name) from error
-        if usage.total_cost is not None:
-            return reply, usage
-        found = self._quote(model)
-        try:
-            return reply, usage.priced(found.chosen, _disagreement(found))
-        except (TypeError, ValueError) as error:
-            message = f"{self.config.name}, {model.name}: the usage cannot be used: {error}"
-            raise UnusableReplyError(message, provider=self.config.name, model=model.name) from error
-
-    def _told(self, usage: UsageData, call: cassettes.Call) -> UsageData:
-        """Usage with what the cassette knows; and the cassette told what the call was."""
-        counts = usage.model_dump(include=set(_TOKENS))
-        call.note(
-            provider=usage.provider,
-            model=usage.model,
-            answered=usage.answered_model,
-            usage=counts if usage.total_tokens else None,
-            cost_usd=usage.total_cost,
-            origin=self.config.origin,
-        )
-        told: dict[str, Any] = {"origin": call.said("origin")}
-        if call.is_replay:
-            told |= {"replayed": True, "recorded_at": call.said("at")}
-            told |= {"elapsed_seconds": call.seconds} if call.seconds is not None else {}
-        return usage.model_copy(update=told)
+        return make_call(self, model, api, self._worst_case(model, text, wanted, files))
 
     def worst_case_usd(
         self,
@@ -441,24 +333,6 @@ class BaseLLM(ABC):
         return (prompt * most_in + int(output or 0) * most_out) / 1e6 + price.per_request
 
 
-def _cassette_error(error: BaseException | None) -> CassetteError | None:
-    """The cassette's own error below an SDK's: a reply that cannot be written is no lost connection."""
-    while error is not None and not isinstance(error, CassetteError):
-        error = error.__cause__ or error.__context__
-    return error
-
-
-_TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
-_COUNTED = frozenset({*_TOKENS, "answered_model", "finish_reason", "elapsed_seconds"})
-
-
-def _disagreement(found: Quote) -> str | None:
-    if not found.disagreement or not found.chosen or not found.other:
-        return None
-    rates = ", ".join(f"{item.rate} {item.chosen:g} or {item.other:g}" for item in found.disagreement)
-    return f"{found.chosen.source} and {found.other.source} disagree (USD per million tokens): {rates}"
-
-
 def _name_of(kind: type) -> str:
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind.__name__.removesuffix("Provider")).lower()
     return words.strip("_") or "provider"
@@ -469,17 +343,6 @@ def _accepted_keywords(function: Callable[..., Any]) -> frozenset[str]:
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return frozenset({"model_class", "files", "timeout"})
     return frozenset(parameter.name for parameter in parameters)
-
-
-def _pause(error: ProviderError, attempt: int) -> bool:
-    """Waits before the next attempt; False where the provider asks for longer than anyone should wait unasked."""
-    wait = error.retry_after if error.retry_after is not None else FIRST_WAIT * 2 ** (attempt - 1)
-    if cassettes.is_offline():
-        return True
-    if wait > LONGEST_WAIT:
-        return False
-    time.sleep(wait)
-    return True
 
 
 def check_provider_class(kind: object) -> None:

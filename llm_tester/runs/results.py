@@ -17,7 +17,7 @@ from .scoring import FieldScore
 
 __all__ = ["KIND", "RESULTS_FORMAT", "CaseRecord", "CaseResult", "Column", "RunResult"]
 
-RESULTS_FORMAT = 1
+RESULTS_FORMAT = 2
 KIND: Literal["llm_tester results"] = "llm_tester results"
 
 Status = Literal["ok", "invalid", "failed", "skipped"]
@@ -76,7 +76,9 @@ class CaseResult(_Record):
         cassette: the file that the reply came from or was recorded into, None where there was none.
         age_days: the age of a replayed recording in days, None where it is unknown or nothing was replayed.
         old: whether that is more than the configured `max_age`.
-        failed_cost: USD that a failed call may have cost, at most.
+        failed_cost: USD that attempts to which no reply came may have cost, at most; None if that is unknown.
+        schema_mode: how the class was asked for: `native` (as a response schema), `prompt` (in the prompt) or `off`;
+            None if no call was made.
     """
 
     module: str
@@ -96,7 +98,8 @@ class CaseResult(_Record):
     cassette: str | None = None
     age_days: float | None = None
     old: bool = False
-    failed_cost: float = 0.0
+    failed_cost: float | None = 0.0
+    schema_mode: Literal["native", "prompt", "off"] | None = None
 
     @property
     def case_key(self) -> tuple[str, str, str]:

@@ -41,6 +41,7 @@ class FieldScore(BaseModel):
         expected: the expected value, None where there is none.
         actual: the value found, None where there is none.
         note: the reason in a few words.
+        rule: the rule that was used, such as `text`, `exact` or `number ±1%`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -51,6 +52,7 @@ class FieldScore(BaseModel):
     expected: Any
     actual: Any
     note: str
+    rule: str = ""
 
 
 class Comparison(BaseModel):

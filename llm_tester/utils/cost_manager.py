@@ -77,7 +77,7 @@ def _row_of(place: CostRow, usage: UsageData) -> CostRow:
         cache_write_tokens=usage.cache_write_tokens,
         reasoning_tokens=usage.reasoning_tokens,
         cost_usd=usage.total_cost or 0.0,
-        spent_usd=usage.failed_cost if spent is None else spent,
+        spent_usd=spent or 0.0,
         unknown=int(usage.total_cost is None),
         unknown_spent=int(spent is None),
         seconds=usage.elapsed_seconds,
