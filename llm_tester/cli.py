@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import click
 from rich import box
@@ -13,17 +13,9 @@ from rich.logging import RichHandler
 from rich.table import Table
 from rich.text import Text
 
-from .cassettes import RecordMode
 from .errors import ConfigError, LLMTesterError
-from .estimate import estimate
-from .files import check_own, write_own
-from .llm_tester import LLMTester, RunInterrupted
 from .llms import llm_registry
-from .reports import html, junit, markdown, terminal
-from .runs.baseline import RunComparison, compare_runs
-from .runs.results import KIND, CaseResult, RunResult
 from .settings import activate, settings
-from .utils.cost_manager import COST_KIND, CostReport
 
 __all__ = ["main"]
 
@@ -70,140 +62,6 @@ def main(verbose: bool) -> None:
     logging.basicConfig(level=level, format="%(message)s", handlers=[RichHandler(console=errors, show_path=False)])
     for chatty in ("httpx", "httpx2", "LiteLLM", "vcr"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
-
-
-@main.command()
-@click.option("-p", "--provider", "providers", multiple=True, help="PROVIDER, PROVIDER:MODEL, PROVIDER:*; repeatable.")
-@click.option("-m", "--module", "modules", multiple=True, help="MODULE or MODULE/CASE: only these; repeatable.")
-@click.option(
-    "--record",
-    type=click.Choice(["auto", *get_args(RecordMode)]),
-    default="auto",
-    show_default=True,
-    help="auto replays what is recorded, and calls and records the rest where a key is set (never under CI).",
-)
-@click.option("--cases", type=click.Path(path_type=Path), help="The directory of the cases; the config's else.")
-@click.option("--concurrency", type=click.IntRange(1, 256), default=1, show_default=True, help="Units at once.")
-@click.option("--repeat", "repeats", type=click.IntRange(1, 1000), default=1, show_default=True, help="Times each.")
-@click.option("--max-cost", type=float, metavar="USD", help="What could pass this limit is not called.")
-@click.option("--dry-run", is_flag=True, help="Show what would be called and cost, and call nothing.")
-@click.option("--baseline", type=click.Path(path_type=Path), help="Compare with this earlier results.json.")
-@click.option(
-    "--fail-under", type=click.FloatRange(0, 100), metavar="ACCURACY", help="Exit 1 where a model's is lower."
-)
-@click.option("--fail-on-regression", is_flag=True, help="Exit 1 where something is worse than in the baseline.")
-@click.option("--junit", "junit_path", type=click.Path(path_type=Path), help="Write JUnit XML there.")
-@click.option("--output", type=click.Path(path_type=Path), default="llm_tester_results", show_default=True)
-@config_option
-@click.pass_context
-def run(
-    ctx: click.Context,
-    providers: tuple[str, ...],
-    modules: tuple[str, ...],
-    record: str,
-    cases: Path | None,
-    concurrency: int,
-    repeats: int,
-    max_cost: float | None,
-    dry_run: bool,
-    baseline: Path | None,
-    fail_under: float | None,
-    fail_on_regression: bool,
-    junit_path: Path | None,
-    output: Path,
-    config_path: Path | None,
-) -> None:
-    """Run the cases over the providers.
-
-    Exit codes: 0, the run is complete; 1, a call failed or was not made, or a threshold was missed; 2, misuse.
-    """
-    if fail_on_regression and baseline is None:
-        raise click.UsageError("--fail-on-regression needs a --baseline to compare with")
-    earlier = RunResult.load(baseline) if baseline else None
-    tester = _tester(providers, cases, config_path)
-    if dry_run:
-        terminal.show_estimates(console, estimate(tester, modules, record=record, repeats=repeats))
-        return
-    _check_outputs(output, junit_path)
-    try:
-        results = tester.run_tests(
-            modules, record=record, concurrency=concurrency, repeats=repeats, max_cost=max_cost, on_result=_progress
-        )
-    except RunInterrupted as interruption:
-        interruption.results.save(output / "results.json")
-        _write(output, tester, interruption.results, [])
-        say(errors, "interrupted; what was done is saved")
-        ctx.exit(INTERRUPTED)
-    # What was paid for is saved before anything else.
-    results.save(output / "results.json")
-    comparison = compare_runs(earlier, results) if earlier else None
-    notes = comparison.notes() if comparison else []
-    terminal.show_results(console, results, notes)
-    missed = [*_below(results, fail_under), *_worse(comparison, fail_on_regression)]
-    _write(output, tester, results, notes)
-    if junit_path:
-        lines = [change.line() for change in comparison.regressions()] if comparison and fail_on_regression else []
-        write_own(junit_path, junit.render(results, fail_under, lines), junit.MARK)
-    for line in missed:
-        say(console, line, style="red")
-    ctx.exit(INCOMPLETE if results.incomplete() or results.problems or missed else COMPLETE)
-
-
-def _tester(providers: tuple[str, ...], cases: Path | None, config_path: Path | None) -> LLMTester:
-    activate(config_path)
-    active = settings()
-    wanted = providers or tuple(active.enabled_names())
-    if not wanted:
-        where = active.path or Path.cwd() / "config.json"
-        found = "no provider is enabled there" if active.path else "there is no such file"
-        raise ConfigError(
-            f"{where}: {found}. `llm-tester init` writes a config with a sample that runs at once; or name a provider "
-            "with -p, and see `llm-tester providers`"
-        )
-    tester = LLMTester(wanted, cases)
-    if not tester.manager.provider_instances:
-        raise ConfigError("no provider could start:\n" + "\n".join(tester.manager.initialization_errors.values()))
-    return tester
-
-
-def _check_outputs(output: Path, junit_path: Path | None) -> None:
-    """Refuses, before anything is paid for, what could not be written afterwards."""
-    check_own(output / "results.json", KIND)
-    for name in ("report.md", "report.html"):
-        check_own(output / name, markdown.MARK)
-    for name in ("costs.json", "costs.md"):
-        check_own(output / name, COST_KIND)
-    if (costs := output / "costs.json").exists():
-        CostReport.load(costs)
-    if junit_path:
-        check_own(junit_path, junit.MARK)
-
-
-def _progress(result: CaseResult, done: int, total: int) -> None:
-    score = "" if result.accuracy is None else f" {result.accuracy:.1f}"
-    say(console, f"[{done}/{total}] {result.title} {result.column}: {result.status}{score}")
-
-
-def _write(output: Path, tester: LLMTester, results: RunResult, notes: list[str]) -> None:
-    tester.save_cost_report(output / "costs.json", merge=True)
-    write_own(output / "report.md", markdown.render(results, notes), markdown.MARK)
-    write_own(output / "report.html", html.render(results, notes), markdown.MARK)
-    say(console, f"written: {output / 'results.json'}, report.md, report.html, costs.json and costs.md")
-
-
-def _below(results: RunResult, limit: float | None) -> list[str]:
-    """The models whose mean accuracy is below what was asked for; one without any reply is below everything."""
-    if limit is None:
-        return []
-    return [
-        f"below {limit:g}: {column.provider}:{column.model} has {column.accuracy or 0.0:.1f}"
-        for column in results.columns()
-        if (column.accuracy or 0.0) < limit
-    ]
-
-
-def _worse(comparison: RunComparison | None, asked: bool) -> list[str]:
-    return [change.line() for change in comparison.regressions()] if comparison and asked else []
 
 
 @main.command()

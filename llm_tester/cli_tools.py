@@ -11,10 +11,11 @@ from .cassettes import Cassette
 from .cassettes.scan import scan, unused_files
 from .cli import INCOMPLETE, config_option, console, main, say
 from .errors import ConfigError
-from .llm_tester import LLMTester, unused_interactions
+from .llm_tester import LLMTester
 from .llms import llm_registry
 from .llms.base import BaseLLM
 from .pricing import Price, Quote
+from .runs.units import unused_interactions
 from .settings import activate, settings
 
 __all__: list[str] = []

@@ -283,6 +283,9 @@ class BaseLLM(ABC):
             return model.supports_schema
         return bool(self._entry(model).get("supports_response_schema"))
 
+    def schema_mode(self, model_name: str | None = None, model_class: WantedModel | None = None) -> str:
+        return "native" if model_class and self._takes_schema(self.resolve(model_name)) else "off"
+
     def _check_files(self, model: ModelConfig, files: Sequence[File]) -> None:
         for file in files:
             written = getattr(model, file.needs)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from ..runs.results import CaseResult, Column, RunResult
 from ..usage import format_sum, format_usd
 
-__all__ = ["MARK", "cost_of", "price_notes", "render"]
+__all__ = ["MARK", "cost_of", "price_notes", "problem_line", "render"]
 
 MARK = "<!-- llm_tester report -->"
 
@@ -72,9 +72,22 @@ def _cases(results: Sequence[CaseResult]) -> Iterator[str]:
 def _problems(run: RunResult) -> Iterator[str]:
     for name, problem in run.problems.items():
         yield f"- **{_cell(name)}** could not start: {_cell(problem)}"
-    for result in run.results:
-        if result.problem:
-            yield f"- **{_cell(result.title)}**, {_cell(result.column)}, {result.status}: {_cell(result.problem)}"
+    for problem, results in run.problems_of_results():
+        yield f"- {_cell(problem_line(problem, results))}"
+
+
+def problem_line(problem: str, results: Sequence[CaseResult], again: str = "llm-tester run --failed") -> str:
+    """One problem with the results that have it, and how to record what is missing, once for all of them.
+
+    Args:
+        problem: what went wrong.
+        results: the results that have it, at least one.
+        again: the command that runs again what failed or was skipped.
+    """
+    first, *others = results
+    who = f"{first.title}, {first.column}" + (f" and {len(others)} more" if others else "")
+    mend = f"; to record: {again if others else first.command}" if first.command else ""
+    return f"{who}, {first.status}: {problem}{mend}"
 
 
 def price_notes(run: RunResult) -> list[str]:

@@ -11,7 +11,7 @@ from ..estimate import Estimate
 from ..runs.results import CaseResult, RunResult
 from ..runs.stability import Group, grouped
 from ..usage import format_sum, format_usd
-from .markdown import cost_of, price_notes
+from .markdown import cost_of, price_notes, problem_line
 
 __all__ = ["show_estimates", "show_results"]
 
@@ -21,13 +21,16 @@ MOST_ROWS = 50
 _STYLES = {"ok": "", "invalid": "yellow", "failed": "red", "skipped": "dim"}
 
 
-def show_results(console: Console, run: RunResult, notes: Sequence[str] = ()) -> None:
+def show_results(
+    console: Console, run: RunResult, notes: Sequence[str] = (), again: str = "llm-tester run --failed"
+) -> None:
     """Prints a table of cases by provider and model, the sums of each model, and what went wrong.
 
     Args:
         console: where to.
         run: what a run found.
         notes: lines for the end, such as what changed against a baseline.
+        again: the command that runs again what failed or was skipped.
     """
     for name, groups in _by_column(run).items():
         shown = groups if len(groups) <= MOST_ROWS else sorted(groups, key=lambda group: group.accuracy or 0.0)
@@ -45,11 +48,11 @@ def show_results(console: Console, run: RunResult, notes: Sequence[str] = ()) ->
         _say(console, f"prices: {line}", "yellow")
     for name, problem in run.problems.items():
         _say(console, f"{name} could not start: {problem}", "red")
-    wrong = [result for result in run.results if result.problem and result.status != "ok"]
-    for result in wrong[:MOST_ROWS]:
-        _say(console, f"{result.title}, {result.column}, {result.status}: {result.problem}")
+    wrong = run.problems_of_results()
+    for problem, results in wrong[:MOST_ROWS]:
+        _say(console, problem_line(problem, results, again))
     if len(wrong) > MOST_ROWS:
-        _say(console, f"and {len(wrong) - MOST_ROWS} more with a problem; the reports have them all")
+        _say(console, f"and {len(wrong) - MOST_ROWS} more problems; the reports have them all")
     for note in notes:
         _say(console, note)
     limit = f" of {format_usd(run.max_cost)}" if run.max_cost is not None else ""
@@ -131,20 +134,33 @@ def _changes(run: RunResult) -> Table:
     return table
 
 
-def show_estimates(console: Console, estimates: Sequence[Estimate]) -> None:
-    """Prints what a run would call and cost, by provider and model, with the sum."""
-    numbers = ("live calls", "replayed", "skipped", "in", "out", "cost", "at most")
+def show_estimates(console: Console, estimates: Sequence[Estimate], max_cost: float | None = None) -> None:
+    """Prints what a run would call and cost, by provider and model, with the sum.
+
+    Args:
+        console: where to.
+        estimates: what a run would do.
+        max_cost: the run's limit in USD; None for none.
+    """
+    budget = ("over budget",) if max_cost is not None else ()
+    numbers = ("live calls", "replayed", "skipped", *budget, "in", "out", "cost", "at most")
     _say(console, "dry run: nothing was called", "bold")
     table = _table(("provider", "model"), numbers)
     for item in estimates:
         calls = [str(item.live), str(item.replayed), str(item.skipped)]
         about = "≈" if item.counted else ""
         tokens = [f"{about}{item.prompt_tokens}", f"{about}{item.completion_tokens}"]
+        calls += [str(item.over_budget)] if max_cost is not None else []
         cells = [item.provider, item.model, *calls, *tokens, format_usd(item.cost_usd), format_usd(item.worst_usd)]
         table.add_row(*(Text(cell) for cell in cells))
     console.print(table)
     known = [item.cost_usd for item in estimates if item.cost_usd is not None]
     total = format_usd(sum(known), at_least=len(known) < len(estimates)) if known or not estimates else "unknown"
     _say(console, f"{sum(item.live for item in estimates)} live calls, estimated cost {total}")
+    for item in estimates:
+        if item.needs:
+            _say(console, f"{item.provider}, {item.model}: a live call needs a key: {item.needs}", "yellow")
+    if max_cost is not None and any(item.over_budget for item in estimates):
+        _say(console, f"over budget: calls that could exceed {format_usd(max_cost)}; raise --max-cost to make them")
     if any(item.counted for item in estimates):
         _say(console, "≈: tokens counted from the texts; the others are those of the recordings")

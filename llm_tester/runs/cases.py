@@ -14,6 +14,7 @@ import importlib.util
 import json
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ class Case(BaseModel):
         source: the text to do it with.
         expected: what a right reply holds.
         files: what goes along.
+        alone: whether it is the only prompt of its case.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,11 +53,17 @@ class Case(BaseModel):
     source: str
     expected: dict[str, Any]
     files: tuple[Path, ...] = ()
+    alone: bool = True
 
     @property
     def title(self) -> str:
         """`<name>`, or `<name>.<variant>`."""
         return f"{self.name}.{self.variant}" if self.variant else self.name
+
+    @property
+    def selector(self) -> str:
+        """What names this prompt alone after `-m`; a plain prompt next to others is `<module>/<name>.`."""
+        return f"{self.module}/{self.title}" + ("" if self.variant or self.alone else ".")
 
     def model_class(self) -> type[BaseModel]:
         """The class to extract into."""
@@ -137,7 +145,7 @@ def discover(root: Path, modules: tuple[str, ...] = ()) -> list[Case]:
     Args:
         root: the directory of the modules.
         modules: the names of those wanted, or `<module>/<case>` for one case (with all its prompts, or with one as
-            `<module>/<case>.<variant>`); all where empty.
+            `<module>/<case>.<variant>`, the plain one as `<module>/<case>.`); all if empty.
 
     Returns:
         The cases, in the order of module, case and variant.
@@ -163,12 +171,14 @@ def discover(root: Path, modules: tuple[str, ...] = ()) -> list[Case]:
             problems.append(str(error))
     if problems:
         raise CaseError("\n".join(problems))
+    prompts = Counter((case.module, case.name) for case in cases)
+    cases = [case.model_copy(update={"alone": prompts[case.module, case.name] == 1}) for case in cases]
     return sorted(_chosen(root, cases, modules), key=lambda case: (case.module, case.name, case.variant))
 
 
 def _chosen(root: Path, cases: Sequence[Case], names: Sequence[str]) -> list[Case]:
     """The cases that the names mean; each name has to mean one."""
-    meant = [{case.module, f"{case.module}/{case.name}", f"{case.module}/{case.title}"} for case in cases]
+    meant = [{case.module, f"{case.module}/{case.name}", case.selector} for case in cases]
     for name in names:
         if "/" in name and not any(name in ways for ways in meant):
             raise _unknown(root, "case", name, sorted(f"{case.module}/{case.title}" for case in cases))

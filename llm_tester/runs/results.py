@@ -69,6 +69,7 @@ class CaseResult(_Record):
         accuracy: 0 to 100 by the rule of docs/scoring.md; 0 where invalid, None where there was no reply.
         fields: every field's score; of an invalid reply, what its fields would have scored.
         problem: what is wrong, for a person; None where nothing is.
+        command: the command that records the reply, if nothing is recorded; else None.
         error: the name of the error's class, None where there was none.
         reply: the reply's text, None where there was none.
         actual: what was extracted, None where nothing was.
@@ -77,6 +78,7 @@ class CaseResult(_Record):
         age_days: the age of a replayed recording in days, None where it is unknown or nothing was replayed.
         old: whether that is more than the configured `max_age`.
         failed_cost: USD that attempts to which no reply came may have cost, at most; None if that is unknown.
+        run_id: the run that made the call; a run of what failed keeps the other results of an earlier one.
         schema_mode: how the class was asked for: `native` (as a response schema), `prompt` (in the prompt) or `off`;
             None if no call was made.
     """
@@ -91,6 +93,7 @@ class CaseResult(_Record):
     accuracy: float | None = Field(default=None, ge=0, le=100)
     fields: tuple[FieldScore, ...] = ()
     problem: str | None = None
+    command: str | None = None
     error: str | None = None
     reply: str | None = None
     actual: dict[str, Any] | None = None
@@ -99,7 +102,13 @@ class CaseResult(_Record):
     age_days: float | None = None
     old: bool = False
     failed_cost: float | None = 0.0
+    run_id: str = ""
     schema_mode: Literal["native", "prompt", "off"] | None = None
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether the call failed or was not made."""
+        return self.status in ("failed", "skipped")
 
     @property
     def case_key(self) -> tuple[str, str, str]:
@@ -194,7 +203,15 @@ class RunResult(_Record):
 
     def incomplete(self) -> list[CaseResult]:
         """The results of calls that failed or were not made."""
-        return [result for result in self.results if result.status in ("failed", "skipped")]
+        return [result for result in self.results if result.is_incomplete]
+
+    def problems_of_results(self) -> list[tuple[str, list[CaseResult]]]:
+        """What went wrong, each status and problem once, with the results that have it."""
+        found: dict[tuple[str, str], list[CaseResult]] = {}
+        for result in self.results:
+            if result.problem and result.status != "ok":
+                found.setdefault((result.status, result.problem), []).append(result)
+        return [(problem, results) for (_, problem), results in found.items()]
 
     def save(self, path: str | Path) -> None:
         """Writes the results as JSON.

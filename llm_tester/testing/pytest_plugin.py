@@ -24,9 +24,10 @@ from ..cassettes.network import network
 
 if TYPE_CHECKING:
     from ..cassettes import Cassette, Interaction
-    from ..llm_tester import LLMTester, Unit
+    from ..llm_tester import LLMTester
     from ..llms.base import BaseLLM
     from ..runs.results import CaseResult
+    from ..runs.units import Unit
     from ..utils.provider_manager import ProviderManager
 
 __all__ = ["CaseFile", "CaseItem", "llm_cassette", "llm_manager", "llm_provider", "llm_tester"]
@@ -415,7 +416,7 @@ class CaseItem(pytest.Item):
 
     def runtest(self) -> None:
         """Runs the case, and fails where it does not reach the accuracy that is wanted."""
-        from ..llm_tester import run_unit, unused_interactions
+        from ..runs.units import run_unit, unused_interactions
 
         mode, again = self._mode(), _again(self, "rewrite")
         with _guarded(self.config, may_record=mode != "none"):
