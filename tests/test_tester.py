@@ -11,7 +11,7 @@ import pytest
 from standins import Fault, StandIn
 
 from llm_tester import LLMTester, RunResult, register_mock_response
-from llm_tester.errors import BudgetError, CaseError, CassetteError, ConfigError, ResultsError, UnknownModelError
+from llm_tester.errors import BudgetError, CaseError, CassetteError, ConfigError, ResultsError
 from llm_tester.utils.cost_manager import CostReport
 
 Write = Callable[..., Path]
@@ -115,7 +115,7 @@ def test_by_default_recorded_is_replayed_and_the_rest_called_where_a_key_is_set(
     monkeypatch.setenv("CI", "true")
     [under_ci] = LLMTester(["x"], cases).run_tests().results
     assert (under_ci.status, server.requests) == ("skipped", [])
-    assert "--record" in str(under_ci.problem)
+    assert "--record once" in str(under_ci.command)
     monkeypatch.delenv("CI")
     [live] = LLMTester(["x"], cases).run_tests().results
     assert live.usage is not None
@@ -142,7 +142,7 @@ def test_a_changed_prompt_fails_with_the_command_that_records_again(
     [result] = LLMTester(["x"], cases).run_tests().results
     assert (result.status, result.error) == ("failed", "CassetteMismatch")
     assert "-Extract the product." in str(result.problem)
-    assert "llm-tester run -m products/lamp -p x:small --record rewrite" in str(result.problem)
+    assert "llm-tester run -m products/lamp -p x:small --cases cases --record rewrite" in str(result.problem)
     assert len(server.requests) == 1
 
 
@@ -202,7 +202,7 @@ def test_results_are_saved_and_loaded(tmp_path: Path, cases: Path) -> None:
         ("[]", "not a results file"),
         ('{"kind": "other"}', "not a results file"),
         ('{"kind": "llm_tester results", "format": 99}', "format 99"),
-        ('{"kind": "llm_tester results", "format": 1}', "run_id"),
+        ('{"kind": "llm_tester results", "format": 2}', "run_id"),
     ],
 )
 def test_a_results_file_that_is_not_ours_is_refused(content: str, message: str, tmp_path: Path) -> None:
@@ -274,8 +274,14 @@ def test_which_models_are_run(cases: Path, write_config: Write) -> None:
     assert LLMTester(["m:a", "m", "m:a"], cases).targets() == [("m", "a"), ("m", "b:1")]
     assert LLMTester(["m:*"], cases).targets() == [("m", "a"), ("m", "b:1")]
     assert LLMTester(["m"], cases).targets({"m": "c"}) == [("m", "c")]
-    with pytest.raises(UnknownModelError):
-        LLMTester(["openai:nothing-like-it"], cases).targets()
+
+
+def test_an_unknown_model_fails_in_its_own_column(cases: Path, write_config: Write) -> None:
+    """A mistyped model is a failed result with the nearest names; the other models run."""
+    write_config({"m": {"provider_type": "mock", "models": ["right"], "mock": {"replies": {"*": LAMP}}}})
+    wrong, right = LLMTester(["m:rihgt", "m"], cases).run_tests().results
+    assert (wrong.status, wrong.error, right.status) == ("failed", "UnknownModelError", "ok")
+    assert "near ones are right" in str(wrong.problem)
 
 
 def test_misuse_is_told(cases: Path) -> None:
