@@ -83,7 +83,9 @@ class ProviderError(LLMTesterError, Exception):
         retry_after: seconds that the provider asked to wait, None where it did not.
 
     Attributes:
-        failed_cost: USD that the failed attempts may have cost, at most.
+        failed_cost: USD that the failed attempts may have cost, at most; None if that is unknown.
+        attempts: how often the call was tried.
+        unanswered: of these, how many may have been billed although no reply came.
 
     The original exception is `__cause__`.
     """
@@ -104,7 +106,9 @@ class ProviderError(LLMTesterError, Exception):
         self.model = model
         self.status_code = status_code
         self.retry_after = retry_after
-        self.failed_cost = 0.0
+        self.failed_cost: float | None = 0.0
+        self.attempts = 1
+        self.unanswered = 0
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions with keyword-only arguments do not unpickle by themselves, and results cross process pools.

@@ -12,7 +12,7 @@ from .llm_tester import LLMTester
 from .llms.base import BaseLLM, joined_prompt
 from .pricing import Tokens, cost, estimate_tokens
 from .runs.units import Unit, plan, under_ci
-from .usage import Budget
+from .usage import Budget, expecting, spending
 
 __all__ = ["Estimate", "estimate"]
 
@@ -105,12 +105,13 @@ def _with_call(before: Estimate, unit: Unit, provider: BaseLLM, budget: Budget |
     case, guess = unit.case, _guess(unit, provider)
     price = provider.price(unit.model).chosen
     usd = cost(guess.tokens, price).total_usd if price else None
-    worst = provider.worst_case_usd(
-        case.prompt, case.source, unit.model, model_class=case.model_class(), files=case.attachments()
-    )
+    with spending(budget), expecting(estimate_tokens(json.dumps(case.expected))):
+        limits = provider.limits(
+            case.prompt, case.source, unit.model, model_class=case.model_class(), files=case.attachments()
+        )
     if budget is not None:
         try:
-            with budget.reserve(worst, unit.provider) as reservation:
+            with budget.reserve(limits.reserve_usd, unit.provider) as reservation:
                 reservation.settle(usd or 0.0)
         except BudgetError:
             return before.model_copy(update={"over_budget": before.over_budget + 1})
@@ -121,7 +122,7 @@ def _with_call(before: Estimate, unit: Unit, provider: BaseLLM, budget: Budget |
             "completion_tokens": before.completion_tokens + guess.tokens.completion_tokens,
             "counted": before.counted + (not guess.recorded),
             "cost_usd": _plus(before.cost_usd, usd),
-            "worst_usd": _plus(before.worst_usd, worst),
+            "worst_usd": _plus(before.worst_usd, limits.worst_usd),
         }
     )
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from .cassettes.cassette import check_mode
 from .errors import BudgetError, ConfigError
@@ -18,7 +18,7 @@ from .runs.stability import grouped
 from .runs.units import Unit, run_unit
 from .settings import activate, settings
 from .usage import Budget, spending
-from .utils.cost_manager import COST_KIND, CostReport, CostTracker
+from .utils.cost_manager import COST_KIND, CostReport, CostRow, CostTracker
 from .utils.provider_manager import ProviderManager
 
 __all__ = ["LLMTester", "RunInterrupted"]
@@ -186,9 +186,7 @@ class LLMTester:
                 record=record,
                 repeats=repeats,
                 max_cost=max_cost,
-                spent_usd=(total.spent_usd if total else 0.0)
-                + sum(result.failed_cost or 0.0 for results in found.values() for result in results),
-                spent_unknown=total.unknown_spent if total else 0,
+                **_money(total),
                 problems=self.manager.initialization_errors,
                 cases=tuple(cases.values()),
                 results=tuple(result for results in {**kept, **found}.values() for result in results),
@@ -241,9 +239,12 @@ class LLMTester:
         )
 
     def _count(self, run_id: str, result: CaseResult) -> None:
+        case = f"{result.name}.{result.variant}" if result.variant else result.name
         if result.usage is not None:
-            case = f"{result.name}.{result.variant}" if result.variant else result.name
             self.costs.add(run_id, result.module, case, result.usage)
+        elif result.status == "failed":
+            place = (run_id, result.module, case, result.provider, result.model)
+            self.costs.add_failed(*place, result.unanswered, result.failed_cost)
 
     def generate_report(self, results: RunResult, form: Literal["markdown", "json", "html"] = "markdown") -> str:
         """The results as a text.
@@ -277,6 +278,18 @@ class LLMTester:
         report.save(path)
         write_own(Path(path).with_suffix(".md"), report.markdown(), COST_KIND)
         return report
+
+
+def _money(row: CostRow | None) -> dict[str, Any]:
+    """What a run spent, by the names of `RunResult`."""
+    if row is None:
+        return {}
+    return {
+        "spent_usd": row.spent_usd,
+        "spent_unknown": row.unknown_spent,
+        "at_most_usd": row.at_most_usd,
+        "unanswered": row.unanswered,
+    }
 
 
 def _cases(units: Iterable[Unit]) -> Iterator[Case]:

@@ -6,22 +6,20 @@ seconds its exchange took, and what the reply's body was.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import cassettes
 from ..config import ModelConfig
 from ..errors import BudgetError, CassetteError, ConfigError, ProviderError, UnusableReplyError
 from ..pricing import Quote
 from ..usage import Reservation, UsageData, active_budget
-from .error_mapping import provider_error
+from .error_mapping import never_connected, provider_error
 
 if TYPE_CHECKING:
     from .base import BaseLLM
 
-__all__ = ["make_call"]
+__all__ = ["Limits", "make_call", "measured", "total"]
 
 log = logging.getLogger("llm_tester")
 
@@ -30,44 +28,57 @@ LONGEST_WAIT = 60.0
 FIRST_WAIT = 0.5
 
 _TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
-_COUNTED = frozenset({*_TOKENS, "answered_model", "finish_reason", "elapsed_seconds"})
 
-Api = Callable[[], tuple[object, Mapping[str, Any] | UsageData]]
+Used = Mapping[str, Any] | UsageData | None
+Api = Callable[[], tuple[object, Used]]
 
 
-def make_call(provider: "BaseLLM", model: ModelConfig, api: Api, worst_usd: float | None) -> tuple[str, UsageData]:
+class Limits(NamedTuple):
+    """What one attempt can cost.
+
+    Attributes:
+        worst_usd: USD at most; None if nobody knows.
+        reserve_usd: USD to set aside under a budget: the worst case, or an estimate if nothing limits the reply.
+    """
+
+    worst_usd: float | None = None
+    reserve_usd: float | None = None
+
+
+def make_call(provider: "BaseLLM", model: ModelConfig, api: Api, limits: Limits) -> tuple[str, UsageData]:
     """Calls a provider's API until it replies, as often as its entry allows.
 
     Args:
         provider: the provider.
         model: what is known of the model.
         api: makes one request; what `_call_llm_api` returns.
-        worst_usd: the most that one attempt can cost, in USD; None if nobody knows.
+        limits: what one attempt can cost.
 
     Returns:
         The reply's text and its usage.
 
     Raises:
         ProviderError: the last attempt's error.
-        BudgetError: an attempt could pass the run's budget.
+        BudgetError: an attempt could exceed the run's budget.
         CassetteError: the recording cannot be read or written.
-        CassetteMismatch: the request is not what was recorded.
+        CassetteMismatch: the request differs from what was recorded.
     """
-    failed_usd = 0.0
+    failed: list[float | None] = []
     for number in range(1, provider.config.max_attempts + 1):
         try:
-            with cassettes.call() as call, _reserved(provider, model, worst_usd) as reservation:
+            with cassettes.call() as call, _reserved(provider, model, limits) as reservation:
                 try:
-                    reply, usage = _measured(provider, model, api, call)
+                    reply, usage = measured(provider, model.name, api, call)
                 except Exception as error:
-                    mapped = _mapped(error, provider, model)
-                    cost = worst_usd or 0.0 if _may_be_billed(mapped, call) else 0.0
-                    reservation.settle(cost)
-                    failed_usd += cost
+                    if _may_be_billed(_mapped(error, provider, model), call):
+                        failed.append(limits.worst_usd)
+                        reservation.settle(_known(limits))
+                    else:
+                        reservation.settle(0.0)
                     raise
-                usage = usage.model_copy(update={"attempts": number, "failed_cost": failed_usd})
-                if usage.spent_usd is not None:
-                    reservation.settle(0.0 if usage.replayed else usage.total_cost or 0.0)
+                told = {"attempts": number, "failed_cost": total(failed), "unanswered": len(failed)}
+                usage = usage.model_copy(update=told)
+                _settle(reservation, usage, f"{provider.config.name}, {model.name}", limits)
                 _note(provider, usage, call)
                 return reply, usage
         except (BudgetError, ConfigError):
@@ -76,7 +87,7 @@ def make_call(provider: "BaseLLM", model: ModelConfig, api: Api, worst_usd: floa
             if (broken := _cassette_error(error)) is not None:
                 raise type(broken)(*broken.args) from error
             mapped = _mapped(error, provider, model)
-            mapped.failed_cost = failed_usd
+            mapped.failed_cost, mapped.attempts, mapped.unanswered = total(failed), number, len(failed)
             if number == provider.config.max_attempts or not mapped.retryable or not _pause(mapped, number):
                 if mapped is error:
                     raise
@@ -85,63 +96,82 @@ def make_call(provider: "BaseLLM", model: ModelConfig, api: Api, worst_usd: floa
     raise AssertionError("max_attempts is at least 1")
 
 
+def total(costs: Sequence[float | None]) -> float | None:
+    """The sum of costs in USD; None if one of them is unknown."""
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if len(known) == len(costs) else None
+
+
+def _known(limits: Limits) -> float:
+    return limits.worst_usd if limits.worst_usd is not None else limits.reserve_usd or 0.0
+
+
+def _settle(reservation: Reservation, usage: UsageData, what: str, limits: Limits) -> None:
+    """Counts a reply against the budget; one of unknown cost with all that was set aside for it."""
+    if usage.spent_usd is not None:
+        reservation.settle(usage.spent_usd)
+    if (budget := active_budget()) is not None and not usage.replayed:
+        budget.note_reply(what, usage.completion_tokens)
+
+
 def _mapped(error: Exception, provider: "BaseLLM", model: ModelConfig) -> ProviderError:
     return provider_error(error, provider.config.name, model.name)
 
 
-def _reserved(provider: "BaseLLM", model: ModelConfig, worst_usd: float | None) -> Reservation:
+def _reserved(provider: "BaseLLM", model: ModelConfig, limits: Limits) -> Reservation:
     """What the budget sets aside for one attempt; nothing without a budget, or if nothing is sent."""
     budget = active_budget()
     if budget is None or cassettes.is_offline():
         return Reservation()
-    return budget.reserve(worst_usd, f"{provider.config.name}, {model.name}")
+    return budget.reserve(limits.reserve_usd, f"{provider.config.name}, {model.name}")
 
 
 def _may_be_billed(error: ProviderError, call: cassettes.Call) -> bool:
     """Whether a failed attempt may have cost something: a request went out, and no refusal came back."""
     if call.may_be_billed is not None:
         return call.may_be_billed
-    # A client that the recorder does not see: a status is a refusal, and what is offline sends nothing.
-    return error.status_code is None and not cassettes.is_offline()
+    # A client that the recorder does not see: a status is a refusal, and what never connected was never sent.
+    return error.status_code is None and not cassettes.is_offline() and not never_connected(error)
 
 
-def _measured(provider: "BaseLLM", model: ModelConfig, api: Api, call: cassettes.Call) -> tuple[str, UsageData]:
+def measured(provider: "BaseLLM", model: str, api: Api, call: cassettes.Call) -> tuple[str, UsageData]:
+    """Makes one request, and says what it used, cost and took.
+
+    Args:
+        provider: the provider.
+        model: the requested model.
+        api: makes the request.
+        call: what goes over HTTP meanwhile.
+
+    Raises:
+        Exception: whatever `api` raises.
+        UnusableReplyError: it did not return a text.
+    """
     started = time.perf_counter()
     reply, used = api()
     around = time.perf_counter() - started
-    place = {"provider": provider.config.name, "model": model.name}
+    place = {"provider": provider.config.name, "model": model}
     if not isinstance(reply, str):
-        message = f"{provider.config.name}, {model.name}: _call_llm_api gave {type(reply).__name__}, expected a text"
-        raise UnusableReplyError(message, provider=provider.config.name, model=model.name)
-    usage = _usage(used, call.seconds if call.seconds is not None else around, place)
-    told: dict[str, Any] = {"origin": call.said("origin")}
+        message = f"{provider.config.name}, {model}: gave {type(reply).__name__} as its reply, expected a text"
+        raise UnusableReplyError(message, provider=provider.config.name, model=model)
+    facts: dict[str, Any] = {**place, "origin": call.said("origin")}
     if call.is_replay:
-        told |= {"replayed": True, "recorded_at": call.said("at")}
-    usage = usage.model_copy(update=told)
-    return reply, usage if usage.total_cost is not None else _priced(usage, provider.price(model.name), place)
+        facts |= {"replayed": True, "recorded_at": call.said("at")}
+    own = used.elapsed_seconds or None if isinstance(used, UsageData) else _own_seconds(used)
+    # The transport's clock leads; a class may measure by itself what no recorder sees.
+    facts["elapsed_seconds"] = next(value for value in (call.seconds, own, around) if value is not None)
+    usage = used.model_copy(update=facts) if isinstance(used, UsageData) else UsageData.counted(used or {}, **facts)
+    if usage.total_cost is not None:
+        return reply, usage
+    found = provider.price(model)
+    return reply, usage.priced(found.chosen, _disagreement(found))
 
 
-def _usage(used: Mapping[str, Any] | UsageData, seconds: float, place: dict[str, str]) -> UsageData:
-    try:
-        if isinstance(used, UsageData):
-            return used.model_copy(update={**place, "elapsed_seconds": used.elapsed_seconds or seconds})
-        known = {name: value for name, value in used.items() if name in _COUNTED and value is not None}
-        return UsageData.model_validate({"elapsed_seconds": seconds, **known, **place})
-    except ValidationError as error:
-        what = error.errors()[0]["msg"]
-        raise _unusable(place, what) from error
-
-
-def _priced(usage: UsageData, found: Quote, place: dict[str, str]) -> UsageData:
-    try:
-        return usage.priced(found.chosen, _disagreement(found))
-    except (TypeError, ValueError) as error:
-        raise _unusable(place, str(error)) from error
-
-
-def _unusable(place: Mapping[str, str], what: str) -> UnusableReplyError:
-    message = f"{place['provider']}, {place['model']}: the usage cannot be used: {what}"
-    return UnusableReplyError(message, provider=place["provider"], model=place["model"])
+def _own_seconds(used: Mapping[str, Any] | None) -> float | None:
+    """The seconds that a class measured itself; None if it gives none that can be used."""
+    value = (used or {}).get("elapsed_seconds")
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+    return float(value) if usable and value is not None else None
 
 
 def _disagreement(found: Quote) -> str | None:
@@ -161,6 +191,7 @@ def _note(provider: "BaseLLM", usage: UsageData, call: cassettes.Call) -> None:
         usage=counts if usage.total_tokens else None,
         cost_usd=usage.total_cost,
         origin=provider.config.origin,
+        attempts=usage.attempts if usage.attempts > 1 else None,
     )
 
 

@@ -23,8 +23,8 @@ from ..errors import (
 )
 from ..pricing import Quote, count_tokens_upper, quote
 from ..settings import settings
-from ..usage import UsageData
-from .attempts import make_call
+from ..usage import UsageData, active_budget, expected_tokens
+from .attempts import Limits, make_call
 
 __all__ = ["BaseLLM", "File", "MockScript", "ModelConfig", "ProviderConfig", "WantedModel", "joined_prompt"]
 
@@ -165,9 +165,9 @@ class BaseLLM(ABC):
         def api() -> tuple[str, dict[str, Any] | UsageData]:
             return self._call_llm_api(text, self.config.system_prompt, model.name, model, **keywords)
 
-        return make_call(self, model, api, self._worst_case(model, text, wanted, files))
+        return make_call(self, model, api, self._limits(model, text, wanted, files))
 
-    def worst_case_usd(
+    def limits(
         self,
         prompt: str,
         source: str,
@@ -175,16 +175,9 @@ class BaseLLM(ABC):
         *,
         model_class: WantedModel | None = None,
         files: Sequence[File] = (),
-    ) -> float | None:
-        """The most that one attempt of a call can cost: every byte a token, and all the output that is allowed.
-
-        Args:
-            prompt: as for `get_response`; so are the others.
-
-        Returns:
-            USD; None where the price or the output limit is unknown.
-        """
-        return self._worst_case(self.resolve(model_name), joined_prompt(prompt, source), model_class, files)
+    ) -> Limits:
+        """What one attempt of a call can cost, at most and for a budget; the arguments are those of `get_response`."""
+        return self._limits(self.resolve(model_name), joined_prompt(prompt, source), model_class, files)
 
     def price(self, model_name: str | None = None) -> Quote:
         """The price of a model, the second source's beside it, and what they disagree about.
@@ -314,26 +307,31 @@ class BaseLLM(ABC):
             return Quote(chosen=written, other=None)
         return quote(*place, written, settings().config.price_source)
 
-    def _worst_case(
-        self, model: ModelConfig, text: str, wanted: WantedModel | None, files: Sequence[File]
-    ) -> float | None:
-        """USD that one attempt can cost at most; None where nobody can say."""
+    def _limits(self, model: ModelConfig, text: str, wanted: WantedModel | None, files: Sequence[File]) -> Limits:
+        """Every byte a token, and all the output that is allowed; for a budget, if nothing limits it, an estimate."""
         price = self._quote(model).chosen
         if price is None:
-            return None
+            return Limits()
         schema = str(wanted.model_json_schema()) if wanted else ""
         prompt = count_tokens_upper(f"{self.config.system_prompt}{text}{schema}")
         prompt += sum(file.path.stat().st_size for file in files)
         params = self.config.params
         limit = next((params[name] for name in ("max_tokens", "max_completion_tokens") if name in params), None)
         entry = self._entry(model)
-        output = limit or model.max_output_tokens or entry.get("max_output_tokens") or entry.get("max_tokens")
+        allowed = limit or model.max_output_tokens or entry.get("max_output_tokens") or entry.get("max_tokens")
         rates = (price, *price.tiers)
-        if output is None and any(rate.output or rate.reasoning for rate in rates):
-            return None
         most_in = max(max(rate.input, rate.cache_write or 0, rate.cached_input or 0) for rate in rates)
         most_out = max(max(rate.output, rate.reasoning or 0) for rate in rates)
-        return (prompt * most_in + int(output or 0) * most_out) / 1e6 + price.per_request
+
+        def usd(output: int) -> float:
+            return (prompt * most_in + output * most_out) / 1e6 + price.per_request
+
+        worst = usd(int(allowed)) if allowed else None if most_out else usd(0)
+        if limit or not most_out:
+            return Limits(worst, worst)
+        budget = active_budget()
+        expected = budget.reply_tokens(f"{self.config.name}, {model.name}") if budget else expected_tokens()
+        return Limits(worst, usd(min(expected, int(allowed)) if allowed else expected))
 
 
 def _name_of(kind: type) -> str:

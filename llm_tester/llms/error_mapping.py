@@ -5,6 +5,8 @@ import datetime
 import email.utils
 import json
 import re
+import socket
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,6 +17,7 @@ from ..errors import (
     BadRequestError,
     ConnectionError,
     ContextTooLongError,
+    MissingKeyError,
     PermissionDeniedError,
     ProviderError,
     RateLimitError,
@@ -24,7 +27,7 @@ from ..errors import (
     UnusableReplyError,
 )
 
-__all__ = ["provider_error"]
+__all__ = ["never_connected", "provider_error"]
 
 _BY_STATUS: Mapping[int, type[ProviderError]] = {
     401: AuthenticationError,
@@ -85,6 +88,12 @@ def provider_error(error: Exception, provider: str, model: str | None) -> Provid
     hint = f"; it asks to wait {retry_after:g} s" if retry_after is not None else ""
     message = f"{provider}, {model or 'no model'}: {_ADVICE[kind]}{code}{hint}. It said: {reason}"
     return kind(message, provider=provider, model=model, status_code=status, retry_after=retry_after)
+
+
+def never_connected(error: BaseException) -> bool:
+    """Whether a failed request never left this machine: no address, no connection, no TLS, or nothing to send."""
+    kinds = (builtins.ConnectionRefusedError, socket.gaierror, ssl.SSLError, MissingKeyError)
+    return any(isinstance(link, kinds) for link in _chain(error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -23,7 +23,7 @@ from markupsafe import Markup
 from ..pricing import Price
 from ..runs.results import CaseResult, Column, RunResult
 from ..runs.scoring import FieldScore, _is_nothing, _segment
-from ..usage import UsageData, format_usd
+from ..usage import UsageData, format_sum, format_usd
 
 __all__ = ["MARK", "render"]
 
@@ -139,7 +139,8 @@ def _header(run: RunResult) -> dict[str, Any]:
         "cost": _usd(sum(usage.total_cost or 0.0 for usage in usages), unknown, len(usages) - unknown),
         "unknown": unknown,
         "answered": len(usages),
-        "spent": _usd(run.spent_usd, run.spent_unknown, 1),
+        "spent": format_sum(run.spent_usd, run.spent_unknown),
+        "spent_text": run.spent_text,
         "limit": None if run.max_cost is None else format_usd(run.max_cost),
         "origins": origins.most_common(),
         "price_notes": [

@@ -33,9 +33,7 @@ def render(run: RunResult, notes: Sequence[str] = ()) -> str:
 
 def _head(run: RunResult) -> Iterator[str]:
     yield f"Run `{run.run_id}`, {run.started_at}, {run.seconds:.1f} s, record mode `{run.record}`."
-    spent = format_sum(run.spent_usd, run.spent_unknown)
-    limit = f" of {format_usd(run.max_cost)}" if run.max_cost is not None else ""
-    yield f"Spent: {spent}{limit}. " + ", ".join(f"{name} {version}" for name, version in run.versions.items()) + "."
+    yield f"Spent: {run.spent_text}. " + ", ".join(f"{name} {version}" for name, version in run.versions.items()) + "."
 
 
 def cost_of(column: Column) -> str:

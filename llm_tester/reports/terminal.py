@@ -10,7 +10,7 @@ from rich.text import Text
 from ..estimate import Estimate
 from ..runs.results import CaseResult, RunResult
 from ..runs.stability import Group, grouped
-from ..usage import format_sum, format_usd
+from ..usage import format_usd
 from .markdown import cost_of, price_notes, problem_line
 
 __all__ = ["show_estimates", "show_results"]
@@ -55,8 +55,7 @@ def show_results(
         _say(console, f"and {len(wrong) - MOST_ROWS} more problems; the reports have them all")
     for note in notes:
         _say(console, note)
-    limit = f" of {format_usd(run.max_cost)}" if run.max_cost is not None else ""
-    _say(console, f"spent: {format_sum(run.spent_usd, run.spent_unknown)}{limit}")
+    _say(console, f"spent: {run.spent_text}")
 
 
 def _say(console: Console, text: str, style: str = "") -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..cassettes import versions
 from ..errors import ResultsError
 from ..files import write_own
-from ..usage import UsageData
+from ..usage import UsageData, format_spent, format_usd
 from .scoring import FieldScore
 
 __all__ = ["KIND", "RESULTS_FORMAT", "CaseRecord", "CaseResult", "Column", "RunResult"]
@@ -78,6 +78,8 @@ class CaseResult(_Record):
         age_days: the age of a replayed recording in days, None where it is unknown or nothing was replayed.
         old: whether that is more than the configured `max_age`.
         failed_cost: USD that attempts to which no reply came may have cost, at most; None if that is unknown.
+        attempts: how often a failed call was tried.
+        unanswered: attempts of a failed call that may have been billed although no reply came.
         run_id: the run that made the call; a run of what failed keeps the other results of an earlier one.
         schema_mode: how the class was asked for: `native` (as a response schema), `prompt` (in the prompt) or `off`;
             None if no call was made.
@@ -102,6 +104,8 @@ class CaseResult(_Record):
     age_days: float | None = None
     old: bool = False
     failed_cost: float | None = 0.0
+    attempts: int = Field(default=1, ge=0)
+    unanswered: int = Field(default=0, ge=0)
     run_id: str = ""
     schema_mode: Literal["native", "prompt", "off"] | None = None
 
@@ -172,8 +176,10 @@ class RunResult(_Record):
         record: the record mode that was asked for.
         repeats: how often each case was run.
         max_cost: the run's limit in USD, None where there was none.
-        spent_usd: what the run took from accounts, at most.
-        spent_unknown: how many live calls have no known cost, so that `spent_usd` is "at least".
+        spent_usd: USD that the run's live replies are known to have cost.
+        spent_unknown: live replies of unknown cost; if there are any, `spent_usd` is "at least".
+        at_most_usd: USD if each attempt without a reply was billed in full as well; None if that is unknown.
+        unanswered: attempts that may have been billed although no reply came.
         problems: providers that could not start, by name.
         cases: every case that was run.
         results: one a case, provider, model and repeat.
@@ -190,9 +196,17 @@ class RunResult(_Record):
     max_cost: float | None = None
     spent_usd: float = 0.0
     spent_unknown: int = 0
+    at_most_usd: float | None = 0.0
+    unanswered: int = 0
     problems: dict[str, str] = {}
     cases: tuple[CaseRecord, ...] = ()
     results: tuple[CaseResult, ...] = ()
+
+    @property
+    def spent_text(self) -> str:
+        """What the run spent, for a person: the same text in every output."""
+        limit = f", of {format_usd(self.max_cost)} allowed" if self.max_cost is not None else ""
+        return format_spent(self.spent_usd, self.spent_unknown, self.at_most_usd, self.unanswered) + limit
 
     def columns(self) -> list[Column]:
         """One for each provider, model and prompt variant, in the order of the results."""

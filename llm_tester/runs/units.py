@@ -1,5 +1,6 @@
 """The unit of work: a case with a model. What it would do, the command that does it again, and doing it."""
 
+import json
 import os
 import shlex
 from contextlib import AbstractContextManager, nullcontext
@@ -12,8 +13,11 @@ from ..cassettes import Cassette, Interaction, RecordMode, cassette_path, use_ca
 from ..cassettes.cassette import check_mode
 from ..errors import BudgetError, CaseError, ConfigError, LLMTesterError, ProviderError
 from ..llms import llm_registry
+from ..llms.ask import ask
 from ..llms.base import BaseLLM
+from ..pricing import estimate_tokens
 from ..settings import activate, settings
+from ..usage import expecting
 from .cases import Case
 from .extraction import extract
 from .results import CaseResult
@@ -204,7 +208,8 @@ def _run_once(unit: Unit, number: int, provider: BaseLLM, cassette: Cassette | N
     try:
         files = case.attachments()
         wanted = case.model_class()
-        reply, usage = provider.get_response(case.prompt, case.source, unit.model, model_class=wanted, files=files)
+        with expecting(estimate_tokens(json.dumps(case.expected))):
+            reply, usage = ask(provider, case.prompt, case.source, unit.model, model_class=wanted, files=files)
         extraction = _extracted(case, reply)
     except LLMTesterError as error:
         return _failed(unit, number, error, note)
@@ -255,7 +260,8 @@ def _place(unit: Unit, number: int) -> dict[str, Any]:
 
 def _failed(unit: Unit, number: int, error: LLMTesterError, note: str | None = None) -> CaseResult:
     status: Literal["failed", "skipped"] = "skipped" if isinstance(error, BudgetError) else "failed"
-    cost = error.failed_cost if isinstance(error, ProviderError) else 0.0
+    told: dict[str, Any] = {"error": type(error).__name__}
+    if isinstance(error, ProviderError):
+        told |= {"failed_cost": error.failed_cost, "attempts": error.attempts, "unanswered": error.unanswered}
     problem = f"{error}\n{note}" if note and isinstance(error, ProviderError) else str(error)
-    told: dict[str, Any] = {"problem": problem, "error": type(error).__name__, "failed_cost": cost}
-    return CaseResult(**_place(unit, number), status=status, **told)
+    return CaseResult(**_place(unit, number), status=status, problem=problem, **told)

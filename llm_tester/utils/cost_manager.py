@@ -6,17 +6,17 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, overload
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import ResultsError
 from ..files import write_own
-from ..usage import UsageData, format_sum
+from ..usage import UsageData, format_spent, format_sum
 
 __all__ = ["CostReport", "CostRow", "CostTracker", "UsageData"]
 
-COST_FORMAT = 1
+COST_FORMAT = 2
 COST_KIND: Literal["llm_tester costs"] = "llm_tester costs"
 
 
@@ -24,11 +24,15 @@ class CostRow(BaseModel):
     """The tally of the calls that share a run, module, case, provider and model.
 
     Attributes:
-        calls: how many there were; `replayed` of them came from a cassette.
-        cost_usd: what all of them cost at their prices, replays included, as far as prices are known.
-        spent_usd: what was taken from an account: live calls and what failed before them.
-        unknown: calls with an unknown price; where there are any, both amounts are "at least".
-        seconds: of all calls together.
+        calls: calls with a reply; `replayed` of them came from a cassette.
+        failed: calls without a reply.
+        cost_usd: USD that the replies cost at their prices, replays included, as far as prices are known.
+        spent_usd: USD that live replies are known to have cost.
+        unknown: replies of unknown cost; if there are any, `cost_usd` is "at least".
+        unknown_spent: live replies of unknown cost; if there are any, `spent_usd` is "at least".
+        unanswered: attempts that may have been billed although no reply came.
+        maybe_usd: USD that these may have cost, at most; None if that is unknown.
+        seconds: seconds of all replies together.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +44,7 @@ class CostRow(BaseModel):
     model: str
     calls: int = 0
     replayed: int = 0
+    failed: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
@@ -49,26 +54,46 @@ class CostRow(BaseModel):
     spent_usd: float = 0.0
     unknown: int = 0
     unknown_spent: int = 0
+    unanswered: int = 0
+    maybe_usd: float | None = 0.0
     seconds: float = 0.0
 
-    def plus(self, other: "CostRow | UsageData") -> "CostRow":
-        """This row with another one, or with one more call, added."""
-        more = other if isinstance(other, CostRow) else _row_of(self, other)
-        names = set(CostRow.model_fields) - {"run_id", "module", "case", "provider", "model"}
-        return self.model_copy(update={name: _add(getattr(self, name), getattr(more, name)) for name in names})
+    @property
+    def at_most_usd(self) -> float | None:
+        """USD if each attempt without a reply was billed in full; None if that is unknown."""
+        return None if self.maybe_usd is None else _add(self.spent_usd, self.maybe_usd)
+
+    @property
+    def spent_text(self) -> str:
+        """What was spent, for a person: the same text in every output."""
+        return format_spent(self.spent_usd, self.unknown_spent, self.at_most_usd, self.unanswered)
+
+    def plus(self, other: "CostRow") -> "CostRow":
+        """This row with another one added."""
+        names = set(CostRow.model_fields) - set(_PLACE)
+        return self.model_copy(update={name: _add(getattr(self, name), getattr(other, name)) for name in names})
 
 
-def _add(one: float, two: float) -> float:
+_PLACE = ("run_id", "module", "case", "provider", "model")
+
+
+@overload
+def _add(one: float, two: float) -> float: ...
+@overload
+def _add(one: float | None, two: float | None) -> float | None: ...
+def _add(one: float | None, two: float | None) -> float | None:
+    if one is None or two is None:
+        return None
     if isinstance(one, int) and isinstance(two, int):
         return one + two
     # Decimal of the shortest text, so that a thousand tenths of a cent make a dollar.
     return float(Decimal(repr(one)) + Decimal(repr(two)))
 
 
-def _row_of(place: CostRow, usage: UsageData) -> CostRow:
+def _replied(place: dict[str, Any], usage: UsageData) -> CostRow:
     spent = usage.spent_usd
     return CostRow(
-        **{name: getattr(place, name) for name in ("run_id", "module", "case", "provider", "model")},
+        **place,
         calls=1,
         replayed=int(usage.replayed),
         prompt_tokens=usage.prompt_tokens,
@@ -80,6 +105,8 @@ def _row_of(place: CostRow, usage: UsageData) -> CostRow:
         spent_usd=spent or 0.0,
         unknown=int(usage.total_cost is None),
         unknown_spent=int(spent is None),
+        unanswered=usage.unanswered,
+        maybe_usd=usage.failed_cost,
         seconds=usage.elapsed_seconds,
     )
 
@@ -128,18 +155,14 @@ class CostReport(BaseModel):
 
     def markdown(self) -> str:
         """The costs by provider and model, as a Markdown table."""
-        lines = [
-            f"<!-- {COST_KIND} -->",
-            "| provider | model | calls | replayed | tokens in | tokens out | cost (USD) | spent (USD) | seconds |",
-            "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        ]
+        heads = ("calls", "replayed", "failed", "tokens in", "tokens out", "cost (USD)", "spent (USD)", "seconds")
+        lines = [f"<!-- {COST_KIND} -->", f"| provider | model | {' | '.join(heads)} |"]
+        lines.append(f"| --- | --- |{' ---: |' * len(heads)}")
         for row in (*self.by("provider", "model").values(), self.total()):
-            names = f"{row.provider} | {row.model}" if row.provider else "**total** | "
-            lines.append(
-                f"| {names} | {row.calls} | {row.replayed} | {row.prompt_tokens} | {row.completion_tokens} "
-                f"| {format_sum(row.cost_usd, row.unknown)} "
-                f"| {format_sum(row.spent_usd, row.unknown_spent)} | {row.seconds:.2f} |"
-            )
+            names = [row.provider, row.model] if row.provider else ["**total**", ""]
+            counts = [row.calls, row.replayed, row.failed, row.prompt_tokens, row.completion_tokens]
+            money = [format_sum(row.cost_usd, row.unknown), row.spent_text, f"{row.seconds:.2f}"]
+            lines.append(f"| {' | '.join([*names, *map(str, counts), *money])} |")
         return "\n".join(lines) + "\n"
 
     def save(self, path: str | Path) -> None:
@@ -182,7 +205,7 @@ class CostTracker:
         return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
 
     def add(self, run_id: str, module: str, case: str, usage: UsageData) -> None:
-        """Adds one call.
+        """Adds one call with a reply.
 
         Args:
             run_id: from `start_run`.
@@ -190,11 +213,31 @@ class CostTracker:
             case: the case's name.
             usage: what the call used; says which provider and model it was.
         """
-        place = (run_id, module, case, usage.provider, usage.model)
+        place = {"run_id": run_id, "module": module, "case": case, "provider": usage.provider, "model": usage.model}
+        self._add(_replied(place, usage))
+
+    def add_failed(
+        self, run_id: str, module: str, case: str, provider: str, model: str, unanswered: int, maybe_usd: float | None
+    ) -> None:
+        """Adds one call without a reply.
+
+        Args:
+            run_id: from `start_run`.
+            module: the case's module.
+            case: the case's name.
+            provider: the provider's name.
+            model: the requested model.
+            unanswered: its attempts that may have been billed.
+            maybe_usd: USD that these may have cost, at most; None if that is unknown.
+        """
+        place = {"run_id": run_id, "module": module, "case": case, "provider": provider, "model": model}
+        self._add(CostRow(**place, failed=1, unanswered=unanswered, maybe_usd=maybe_usd))  # type: ignore[arg-type]
+
+    def _add(self, row: CostRow) -> None:
+        place = _place(row)
         with self._lock:
-            names = ("run_id", "module", "case", "provider", "model")
-            row = self._rows.get(place) or CostRow(**dict(zip(names, place, strict=True)))  # type: ignore[arg-type]
-            self._rows[place] = row.plus(usage)
+            known = self._rows.get(place)
+            self._rows[place] = row if known is None else known.plus(row)
 
     def report(self) -> CostReport:
         """What was added so far."""

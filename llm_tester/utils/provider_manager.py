@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from .. import catalog
 from ..errors import ConfigError
 from ..llms import llm_registry
+from ..llms.ask import ask
 from ..llms.base import BaseLLM, File, WantedModel
 from ..usage import UsageData
 
@@ -55,7 +56,7 @@ class ProviderManager:
             ConfigError: it cannot start, or there is none of that name.
         """
         instance = self.instance(provider)
-        return instance.get_response(prompt, source, model_name, model_class=model_class, files=files)
+        return ask(instance, prompt, source, model_name, model_class=model_class, files=files)
 
     def instance(self, provider: str) -> BaseLLM:
         """A provider by its name; one that the manager was not made with is started now.
