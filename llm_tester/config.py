@@ -149,6 +149,7 @@ class ProviderConfig(_Strict):
         max_attempts: tries in all, for rate limits, timeouts, connections and server errors.
         structured_output: whether the wanted pydantic class is sent as the response schema, where the model takes one.
         origin: what stands behind `api_base`, where it is not the provider itself; goes into the cassettes' metadata.
+        ignore: JSON paths of its request bodies that change every time; neither matched on nor recorded.
         mock: the mock provider's script.
     """
 
@@ -165,6 +166,7 @@ class ProviderConfig(_Strict):
     max_attempts: int = Field(default=3, ge=1, le=20)
     structured_output: bool = True
     origin: str | None = None
+    ignore: tuple[str, ...] = ()
     mock: MockScript = MockScript()
 
     @model_validator(mode="before")
@@ -212,6 +214,7 @@ class GlobalConfig(_Strict):
         cases: the directory of the test cases, from the config file's directory.
         cassettes: the directory of the recordings, likewise.
         price_source: which of the two price sources leads where the config has no price.
+        ignore: JSON paths of request bodies that change every time; neither matched on nor recorded.
         max_age: days after which a recording is marked as old; None for never.
     """
 
@@ -220,6 +223,7 @@ class GlobalConfig(_Strict):
     cassettes: str = "cassettes"
     price_source: Literal["litellm", "genai-prices"] = "litellm"
     max_age: int | None = Field(default=None, gt=0)
+    ignore: tuple[str, ...] = ()
 
 
 def read_json(path: Path) -> dict[str, Any]:

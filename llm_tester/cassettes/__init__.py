@@ -1,13 +1,14 @@
 """Cassettes: recorded API traffic, right in any number of threads and tasks at once."""
 
-from .calls import Call, call
+from .calls import Call, Exchange
 from .cassette import Cassette, RecordMode, versions
 from .storage import Interaction, cassette_path
-from .use import current, entered, is_offline, use_cassette
+from .use import call, current, entered, is_offline, use_cassette
 
 __all__ = [
     "Call",
     "Cassette",
+    "Exchange",
     "Interaction",
     "RecordMode",
     "call",

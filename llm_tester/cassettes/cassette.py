@@ -2,27 +2,28 @@
 
 import functools
 import importlib.metadata
+import itertools
 import threading
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from ..errors import CassetteError, LLMTesterError
-from . import bodies
-from .calls import Call, running
+from ..errors import CassetteError, CassetteMismatch, LLMTesterError
+from . import bodies, ignoring
+from .calls import running
 from .matching import key_of, mismatch
 from .secrets import Scrubber, default_scrubber
-from .storage import Interaction, check_path, check_writable, kept_headers, load, save
+from .storage import Interaction, check_path, check_writable, is_failure, kept_headers, load, save
 
-__all__ = ["Cassette", "RecordMode", "check_mode", "reply_of", "versions"]
+__all__ = ["Again", "Cassette", "RecordMode", "check_mode", "reply_of", "versions"]
 
 RecordMode = Literal["none", "once", "new_episodes", "all", "rewrite"]
 
-# A reply with one of these may have been tried again; the rest is an answer.
-_TRIED_AGAIN = frozenset({408, 409, 429, *range(500, 600)})
+# The command that records, by record mode: `once`, `new_episodes` or `rewrite`.
+Again = str | Callable[[str], str]
 
 
 def check_mode(mode: str) -> RecordMode:
@@ -45,9 +46,12 @@ class Cassette:
             `new_episodes` replays what is there and records the rest; `all` records everything anew and keeps what
             nothing asked for; `rewrite` records everything anew and, at the end, drops what nothing asked for.
         origin: what answers, where it is not the host in the URL (`stand-in: …`).
-        again: the command that records again, for the error of a mismatch.
+        again: the command that records, for the error of a mismatch; a function gets the record mode.
         match_body: whether the bodies must be equal; False is for recordings of other projects.
-        scrubber: removes secrets; the environment's where None.
+        scrubber: removes secrets; the environment's if None.
+        record_errors: whether failures are recorded and replayed too; for tests that are about errors.
+        ignore: JSON paths of request bodies that are not matched on, such as `$.user`.
+        shared: whether other tests use the file too, so that `rewrite` drops nothing.
 
     Attributes:
         path: the file, absolute.
@@ -67,16 +71,22 @@ class Cassette:
         record: str = "none",
         *,
         origin: str | None = None,
-        again: str | None = None,
+        again: Again | None = None,
         match_body: bool = True,
         scrubber: Scrubber | None = None,
+        record_errors: bool = False,
+        ignore: Sequence[str] = (),
+        shared: bool = False,
     ) -> None:
         self.path = check_path(path)
         self.mode = check_mode(record)
         self.origin = origin
         self.match_body = match_body
         self.scrubber = scrubber or default_scrubber()
-        self.again = again or f"delete {path}, or open it with record='rewrite'"
+        self.record_errors = record_errors
+        self.shared = shared
+        self._ignored = ignoring.parse(ignore)
+        self._again = again or (lambda mode: f"open {path} with record={mode!r}")
         self.outer: Cassette | None = None
         self.closed = False
         self.error: LLMTesterError | None = None
@@ -86,8 +96,8 @@ class Cassette:
         self._can_write = False
         self._has_written = False
         self._recorded: list[Interaction] = []
-        self._last: dict[str, tuple[Interaction, Call | None]] = {}
-        self._failures: dict[str, list[dict[str, Any]]] = {}
+        self._has_failed = False
+        self._asked = itertools.count(1)
         self._lock = threading.RLock()
         self._waiting: dict[str, deque[Interaction]] = defaultdict(deque)
         self._errors: dict[str, Interaction] = {}
@@ -107,9 +117,18 @@ class Cassette:
     def _key_of(self, request: Mapping[str, Any]) -> str:
         return key_of(request if self.match_body else {**request, "body": None})
 
+    def again(self, mode: RecordMode) -> str:
+        """The command that records, in a record mode."""
+        return self._again if isinstance(self._again, str) else self._again(mode)
+
     def _clean(self, request: Mapping[str, Any]) -> dict[str, Any]:
         uri, body = self.scrubber.url(request["uri"]), self.scrubber.value(request["body"])
-        return {**request, "uri": uri, "body": body}
+        return {**request, "uri": uri, "body": self._masked(body)}
+
+    def _masked(self, body: dict[str, Any] | None) -> dict[str, Any] | None:
+        if not self._ignored or not body or "json" not in body:
+            return body
+        return {"json": ignoring.masked(body["json"], self._ignored)}
 
     def asked(self, method: str, uri: str, headers: Mapping[str, list[str]], body: bytes) -> dict[str, Any]:
         """A request as it is written and matched: without secrets.
@@ -124,7 +143,8 @@ class Cassette:
             "method": method.upper(),
             "uri": self.scrubber.url(uri),
             "headers": kept_headers(headers, self.scrubber),
-            "body": bodies.encode(body, headers.get("content-type", [""])[0], self.scrubber),
+            "body": self._masked(bodies.encode(body, headers.get("content-type", [""])[0], self.scrubber)),
+            "order": next(self._asked),
         }
 
     def play(self, request: Mapping[str, Any]) -> Interaction | None:
@@ -144,20 +164,37 @@ class Cassette:
         key = self._key_of(request)
         with self._lock:
             waiting = self._waiting.get(key)
-            found = waiting.popleft() if waiting else self._errors.get(key)
+            found = self._next(waiting) if waiting else self._errors.get(key)
             if found is not None:
                 self._played.add(id(found))
                 self._errors.pop(key, None)
-                if found.response["status"] >= 400:
+                if found.is_failure:
                     self._errors[key] = found
         if found is None and self.replays_only:
-            recorded = [self._clean(interaction.request) for interaction in self._loaded]
-            raise self._remembered(mismatch(str(self.path), request, recorded, waiting is not None, self.again))
+            raise self._remembered(self._mismatch(request, key))
         scope = running.get()
         if found is not None and scope is not None:
             scope.replayed.append(found)
             scope.cassette = self
         return found
+
+    def _next(self, waiting: deque[Interaction]) -> Interaction | None:
+        """The next interaction to replay; a recorded failure is asked again if that is possible."""
+        for interaction in waiting:
+            if self.replays_only or self.record_errors or not interaction.is_failure:
+                waiting.remove(interaction)
+                return interaction
+        return None
+
+    def _mismatch(self, request: Mapping[str, Any], key: str) -> CassetteMismatch:
+        recorded = [self._clean(interaction.request) for interaction in self._loaded]
+        repeats = sum(interaction.key == key for interaction in self._loaded)
+        mode: RecordMode = "new_episodes" if repeats else "rewrite" if recorded else "once"
+        return mismatch(str(self.path), request, recorded, repeats, self.again(mode))
+
+    def failures(self) -> list[Interaction]:
+        """The interactions of the file that are failures."""
+        return [interaction for interaction in self.interactions if interaction.is_failure]
 
     def prepare(self) -> None:
         """Makes sure, before the first request is sent, that its reply can be kept.
@@ -178,69 +215,52 @@ class Cassette:
         holder.error = holder.error or error
         return error
 
-    def failed(self, request: Mapping[str, Any], kind: str, seconds: float) -> None:
-        """Notes an attempt that came to no reply; it goes into the metadata of the reply to the same request."""
-        with self._lock:
-            tries = self._failures.setdefault(self._key_of(request), [])
-            tries.append({"error": kind, "seconds": round(seconds, 3)})
-
-    def record(
-        self, request: dict[str, Any], response: Mapping[str, Any], seconds: float, *, retry: bool = False
-    ) -> None:
+    def record(self, request: dict[str, Any], response: Mapping[str, Any], seconds: float) -> None:
         """Adds an interaction and writes the file, so that a reply that was paid for is never lost.
+
+        A failure is not recorded, and never takes the place of a reply, unless the cassette is to record errors.
 
         Args:
             request: what `asked` made of it.
             response: status, headers (lists, names in lower case) and body (bytes, not compressed).
             seconds: from the request to the whole reply.
-            retry: whether the client says that it sent the same before.
 
         Raises:
-            SecretFoundError: a secret would stand in the file; the reply is not in it.
+            SecretFoundError: a secret would be in the file; the reply is not in it.
             CassetteError: the file cannot be written; likewise.
         """
+        order = request.pop("order")
+        if is_failure(request, response) and not self.record_errors:
+            self._has_failed = True
+            return
         headers = response["headers"]
         body = bodies.encode(response["body"], headers.get("content-type", [""])[0], self.scrubber)
         kept = {"status": response["status"], "headers": kept_headers(headers, self.scrubber), "body": body}
         origin = self.scrubber.text(self.origin or urlsplit(request["uri"]).netloc)
         facts = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "origin": origin, "seconds": round(seconds, 3)}
-        scope, key = running.get(), self._key_of(request)
+        new = Interaction(request, kept, facts, order, key=self._key_of(request))
         with self._lock:
-            refused = self._refused(key, scope, retry)
-            if attempts := [*_attempts(refused), *self._failures.get(key, [])]:
-                facts["attempts"] = attempts
-            interaction = self._in_place(Interaction(request, kept, facts, key=key), refused)
-            recorded = [item for item in self._recorded if item is not refused] + [interaction]
+            interaction = self._in_place(new)
+            recorded = sorted([*self._recorded, interaction], key=lambda item: item.order)
             self._save(recorded)
-            self._recorded, self._last[key] = recorded, (interaction, scope)
-            self._failures.pop(key, None)
-        if scope is not None:
-            scope.recorded = [item for item in scope.recorded if item is not refused] + [interaction]
+            self._recorded = recorded
+        if (scope := running.get()) is not None:
+            scope.recorded.append(interaction)
             scope.cassette = self
 
-    def _refused(self, key: str, scope: Call | None, retry: bool) -> Interaction | None:
-        """The refusal after which the same request was sent again; it is part of how the reply came about.
-
-        Outside of a `call`, only the client can say whether it tried again or was asked twice.
-        """
-        last, last_scope = self._last.get(key, (None, None))
-        again = retry or (scope is not None and last_scope is scope)
-        return last if last is not None and again and last.response["status"] in _TRIED_AGAIN else None
-
-    def _in_place(self, new: Interaction, refused: Interaction | None) -> Interaction:
+    def _in_place(self, new: Interaction) -> Interaction:
         """Gives a recorded interaction the place of an old one: the first of the same request that is still unused.
 
         Returns:
-            The old one where the reply is the same, so that recording it again changes no line; else the new one.
+            The old one if the reply is the same, so that recording it again changes no line; else the new one.
         """
         waiting = self._waiting[new.key]
-        if refused is not None and (old := self._replaced.pop(id(refused), None)) is not None:
-            waiting.appendleft(old)
         if not waiting:
             return new
         old = waiting.popleft()
         self._played.add(id(old))
         found = old if (old.request, old.response) == (new.request, new.response) else new
+        found.order = new.order
         self._replaced[id(found)] = old
         return found
 
@@ -257,13 +277,13 @@ class Cassette:
                 self._save(self._recorded)
 
     def finish(self) -> None:
-        """Ends a `rewrite`: what was not recorded anew goes, unless nothing was recorded at all.
+        """Ends a `rewrite`: what nothing asked for goes, unless nothing was recorded, or something failed.
 
         Raises:
             CassetteError: the file cannot be written.
         """
         with self._lock:
-            if self.mode == "rewrite" and self._recorded:
+            if self.mode == "rewrite" and self._recorded and not self._has_failed and not self.shared:
                 anew = {id(interaction) for interaction in self._recorded}
                 self._write([item for item in self._merged(self._recorded) if id(item) in anew])
 
@@ -306,16 +326,6 @@ class Cassette:
         """Days since the oldest interaction was recorded; None where the file does not say."""
         dates = [date for interaction in self._loaded if (date := _date(interaction.recorded.get("at")))]
         return (datetime.now(UTC) - min(dates)).total_seconds() / 86400 if dates else None
-
-
-def _attempts(refused: Interaction | None) -> list[dict[str, Any]]:
-    if refused is None:
-        return []
-    attempt: dict[str, Any] = {"status": refused.response["status"], "seconds": refused.recorded.get("seconds")}
-    match refused.response["body"]:
-        case {"json": {"usage": dict(usage)}}:
-            attempt["usage"] = usage
-    return [*refused.recorded.get("attempts", []), attempt]
 
 
 def _date(text: object) -> datetime | None:

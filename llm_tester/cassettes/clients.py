@@ -41,7 +41,23 @@ def targets() -> Iterator[Target]:
 
 
 def _is_routed() -> bool:
-    return current() is not None or bool(in_force())
+    return running.get() is not None or current() is not None or bool(in_force())
+
+
+# What the clients raise if a request never left this machine: no address, no connection, no TLS, no free connection,
+# or a header or an address that cannot be sent.
+_NEVER_SENT = frozenset(
+    {
+        *("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "LocalProtocolError", "ProxyError"),
+        *("ClientConnectorError", "ClientConnectorDNSError", "ClientConnectorCertificateError", "InvalidURL"),
+        *("ClientConnectorSSLError", "ClientProxyConnectionError", "ConnectionTimeoutError", "ConnectTimeoutError"),
+        *("NewConnectionError", "NameResolutionError", "SSLError", "UnicodeEncodeError", "InvalidHeader"),
+    }
+)
+
+
+def _was_sent(error: BaseException) -> bool:
+    return type(error).__name__ not in _NEVER_SENT
 
 
 class _Exchange:
@@ -54,7 +70,6 @@ class _Exchange:
         self.client = client
         self.cassette = current()
         self.asked: dict[str, Any] = {}
-        self.retry = False
         self.sent = 0.0
         self.reply: dict[str, Any] = {}
 
@@ -64,10 +79,8 @@ class _Exchange:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is not None and not isinstance(error, LLMTesterError) and self.sent and self.cassette is not None:
-            seconds = time.perf_counter() - self.sent
-            self.cassette.failed(self.asked, type(error).__name__, seconds)
-            _note_exchange(Exchange(seconds=seconds))
+        if error is not None and not isinstance(error, LLMTesterError) and self.sent:
+            _note_exchange(Exchange(time.perf_counter() - self.sent, sent=_was_sent(error)))
 
     def can_play_response_for(self, request: Request) -> bool:
         """Whether the request is answered here; the answer is in `reply`."""
@@ -76,9 +89,9 @@ class _Exchange:
                 self.reply = reply
                 return True
         if self.cassette is None:
+            self.sent = time.perf_counter()
             return False
         headers = {str(name).lower(): [str(value)] for name, value in request.headers.items()}
-        self.retry = headers.get("x-stainless-retry-count", ["0"]) != ["0"]
         self.asked = self.cassette.asked(request.method, request.uri, headers, request.body or b"")
         if (interaction := self.cassette.play(self.asked)) is None:
             self.cassette.prepare()
@@ -105,8 +118,6 @@ class _Exchange:
 
     def record(self, status: int, headers: Mapping[str, list[str]], body: bytes) -> None:
         """Records the reply, as it came over the wire or with its headers saying that it is decoded."""
-        if self.cassette is None:
-            return
         seconds = time.perf_counter() - self.sent
         lower = {str(name).lower(): [str(value) for value in values] for name, values in headers.items()}
         if "content-encoding" in lower and (plain := bodies.uncompressed(body, lower)) is not None:
@@ -114,7 +125,8 @@ class _Exchange:
             body = plain
         self.sent = 0.0
         _note_exchange(Exchange(seconds, status, body=body))
-        self.cassette.record(self.asked, {"status": status, "headers": lower, "body": body}, seconds, retry=self.retry)
+        if self.cassette is not None:
+            self.cassette.record(self.asked, {"status": status, "headers": lower, "body": body}, seconds)
 
 
 def _note_exchange(exchange: Exchange) -> None:

@@ -43,7 +43,7 @@ def _numbers(value: Any) -> Any:
 
 
 def mismatch(
-    path: str, request: Mapping[str, Any], recorded: Sequence[Mapping[str, Any]], played: bool, again: str
+    path: str, request: Mapping[str, Any], recorded: Sequence[Mapping[str, Any]], repeats: int, again: str
 ) -> CassetteMismatch:
     """The error for a request that was not recorded.
 
@@ -51,17 +51,18 @@ def mismatch(
         path: the cassette's file.
         request: what was asked, without secrets.
         recorded: the requests that the file holds, without secrets.
-        played: whether the very same request is in it, but was already answered.
-        again: how to record again.
+        repeats: how often the very same request is in it, each already replayed once.
+        again: the command that records.
 
     Returns:
         The error, with the nearest recorded request and what differs from it.
     """
     lines = [f"{path}: this request is not what was recorded.", f"  asked:   {request['method']} {request['uri']}"]
-    if played:
-        lines.append("  the same request was recorded, and each recording of it was already replayed once")
+    if repeats:
+        times = "once" if repeats == 1 else f"{repeats} times"
+        lines[0] = f"{path}: a repeat is missing: the same request was recorded {times}, and asked once more."
     elif not recorded:
-        lines.append("  recorded: nothing; there is no such file, or it holds no interaction")
+        lines[0] = f"{path}: this request is not recorded: there is no such file, or it holds no interaction."
     else:
         alike = sorted(recorded, key=lambda one: _same_place(one, request), reverse=True)[:_MOST_COMPARED]
         nearest = max(alike, key=lambda one: (*_same_place(one, request), _similarity(one, request)))
@@ -70,7 +71,7 @@ def mismatch(
         lines += [f"  {line}" for difference in differences[:_MOST_DIFFERENCES] for line in difference.splitlines()]
         if len(differences) > _MOST_DIFFERENCES:
             lines.append(f"  and {len(differences) - _MOST_DIFFERENCES} more differences")
-    lines.append(f"  to record again: {again}")
+    lines.append(f"  to record{' again' if recorded and not repeats else ''}: {again}")
     return CassetteMismatch("\n".join(lines), path)
 
 

@@ -29,7 +29,17 @@ from . import bodies
 from .layout import written
 from .secrets import Scrubber
 
-__all__ = ["FORMAT", "Interaction", "cassette_path", "check_path", "check_writable", "kept_headers", "load", "save"]
+__all__ = [
+    "FORMAT",
+    "Interaction",
+    "cassette_path",
+    "check_path",
+    "check_writable",
+    "is_failure",
+    "kept_headers",
+    "load",
+    "save",
+]
 
 FORMAT = 1
 
@@ -54,15 +64,36 @@ class Interaction:
         request: method, uri, headers and body, already without secrets.
         response: status, headers and body, already without secrets and decoded.
         recorded: when and from what it was recorded, and what it cost; empty in a plain vcrpy cassette.
-        text: how it stands in the file, once that is known.
+        order: when it was asked, among those of its cassette.
+        text: its text in the file, once that is known.
         key: what a request must have in common with it to be answered by it, once that is known.
     """
 
     request: dict[str, Any]
     response: dict[str, Any]
     recorded: dict[str, Any] = field(default_factory=dict)
+    order: int = field(default=0, repr=False, compare=False)
     text: str | None = field(default=None, repr=False, compare=False)
     key: str = field(default="", repr=False, compare=False)
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the reply is no answer of the API's: an error, or a page for a person in the place of JSON."""
+        return is_failure(self.request, self.response)
+
+
+def is_failure(request: Mapping[str, Any], response: Mapping[str, Any]) -> bool:
+    """Whether a reply is a failure, which is not recorded unless a test is about errors.
+
+    Args:
+        request: its headers, names in lower case.
+        response: its status and headers, likewise.
+
+    Returns:
+        True for a status of 400 and above, and for HTML in reply to JSON: a proxy's login page.
+    """
+    asked, said = (" ".join(part["headers"].get("content-type", [])).lower() for part in (request, response))
+    return response["status"] >= 400 or ("json" in asked and "html" in said)
 
 
 def cassette_path(root: str | Path, *parts: str) -> Path:

@@ -1,56 +1,60 @@
-"""One patch of the process, counted in and out; each request goes to the cassette of the context that sends it."""
+"""One patch of the process; each request goes to the cassette of the context that sends it."""
 
 import contextlib
 import functools
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import CassetteError
-from .cassette import Cassette
+from . import calls
+from .calls import Call
+from .cassette import Again, Cassette
 from .context import Fault, InForce, current, in_force, injected, is_offline, used
 from .hidden import callers, raise_hidden, was_told
 
-__all__ = ["Fault", "current", "entered", "inject", "is_offline", "is_patched", "use_cassette"]
+__all__ = ["Fault", "call", "current", "entered", "inject", "is_offline", "use_cassette"]
 
 Method = Callable[..., Any]
 
 
 class _Patch:
-    """The one patch of the process, and who uses it."""
+    """The one patch of the process; it is put on when it is first needed, and stays."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.users: set[Cassette | InForce] = set()
-        # What was patched over, by the patched method; never emptied, because vcrpy may put one of ours back after we
-        # took it off, and so that a method is patched only once.
+        self.writers: set[Cassette] = set()
+        # What was patched over, by the patched method; kept so that a method is patched only once, also after a
+        # vcrpy cassette put one of ours back.
         self.over: dict[Method, Method] = {}
         self.log_records: Callable[..., logging.LogRecord] | None = None
 
-    def add(self, user: Cassette | InForce) -> None:
-        """Patches the process, where it is not yet."""
+    def install(self) -> None:
+        """Patches the HTTP clients, if they are not, or if a vcrpy cassette took the patch off."""
         with self.lock:
-            if isinstance(user, Cassette) and not user.replays_only:
-                self._refuse_second_writer(user)
-            self.users.add(user)
             for owner, name, make in _targets():
                 found = owner.__dict__[name]
                 if found not in self.over:
-                    # Not yet patched, or vcrpy's use_cassette has begun or ended since.
                     setattr(owner, name, self._patched(found, make))
             if self.log_records is None:
                 self.log_records = logging.getLogRecordFactory()
                 logging.setLogRecordFactory(_log_record)
 
-    def _refuse_second_writer(self, new: Cassette) -> None:
-        for user in self.users:
-            if isinstance(user, Cassette) and not user.replays_only and user.real_path == new.real_path:
+    def add_writer(self, new: Cassette) -> None:
+        """Notes a cassette that records.
+
+        Raises:
+            CassetteError: its file is already open for recording.
+        """
+        with self.lock:
+            if any(writer.real_path == new.real_path for writer in self.writers):
                 raise CassetteError(
                     f"{new.path}: is already open for recording in another context; give each its own file"
                 )
+            self.writers.add(new)
 
     def _patched(self, found: Method, make: Callable[[Method, Method], Method]) -> Method:
         for patched, below in self.over.items():
@@ -64,28 +68,13 @@ class _Patch:
         self.over[patched] = found
         return patched
 
-    def drop(self, user: Cassette | InForce) -> None:
-        """Ends a use, and takes the patch off where it was the last; may be repeated."""
-        user.closed = True
-        with self.lock:
-            self.users.discard(user)
-            if self.users:
-                return
-            for owner, name, _ in _targets():
-                # What someone else patched over ours is not ours to take off.
-                if (below := self.over.get(owner.__dict__[name])) is not None:
-                    setattr(owner, name, below)
-            if self.log_records is not None and logging.getLogRecordFactory() is _log_record:
-                logging.setLogRecordFactory(self.log_records)
-                self.log_records = None
-
 
 _patch = _Patch()
 
 
 @functools.cache
 def _targets() -> tuple[tuple[type, str, Callable[[Method, Method], Method]], ...]:
-    # Importing the client libraries takes half a second, which only a process with a cassette should pay.
+    # Importing the client libraries takes half a second, which only a process that calls or replays should pay.
     from . import clients
 
     return tuple(clients.targets())
@@ -95,7 +84,7 @@ def _log_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
     """Keeps the keys of the calling context's cassette out of every log: the HTTP clients' log whole URLs."""
     record = (_patch.log_records or logging.LogRecord)(*args, **kwargs)
     if (cassette := current()) is not None:
-        # What `%` raises where a message and its arguments do not fit is for the handlers to complain about.
+        # What `%` raises if a message and its arguments do not fit is for the handlers to complain about.
         with contextlib.suppress(TypeError, ValueError, LookupError, ArithmeticError):
             message = record.getMessage()
             if (clean := cassette.scrubber.parameters(message)) != message:
@@ -103,22 +92,33 @@ def _log_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
     return record
 
 
-def is_patched() -> bool:
-    """Whether the process is patched at the moment."""
-    return bool(_patch.users)
+@contextlib.contextmanager
+def call(*, over_http: bool = True) -> Iterator[Call]:
+    """Collects the exchanges of one attempt; see `calls.call`.
+
+    Args:
+        over_http: whether the attempt may use HTTP, so that the clients must be patched.
+    """
+    if over_http:
+        _patch.install()
+    with calls.call() as scope:
+        yield scope
 
 
 @contextlib.contextmanager
-def _patched(user: Cassette | InForce) -> Iterator[None]:
+def _writing(cassette: Cassette) -> Iterator[None]:
+    """Keeps a second writer off the cassette's file."""
+    if cassette.replays_only:
+        yield
+        return
+    _patch.add_writer(cassette)
     try:
-        try:
-            _patch.add(user)
-            yield
-        finally:
-            _patch.drop(user)
+        yield
     finally:
-        # Once more, because Ctrl-C may have come in the middle of the first.
-        _patch.drop(user)
+        # Closed first: a closed one is passed over in every context, also after Ctrl-C in the middle of this.
+        cassette.closed = True
+        with _patch.lock:
+            _patch.writers.discard(cassette)
 
 
 @contextlib.contextmanager
@@ -127,9 +127,12 @@ def use_cassette(
     record: str = "none",
     *,
     origin: str | None = None,
-    again: str | None = None,
+    again: Again | None = None,
     match_body: bool = True,
     fail_on_unused: bool = False,
+    record_errors: bool = False,
+    ignore: Sequence[str] = (),
+    shared: bool = False,
 ) -> Iterator[Cassette]:
     """Records and replays the HTTP requests of the calling context, and of no other.
 
@@ -140,9 +143,12 @@ def use_cassette(
         path: the cassette's file.
         record: the record mode, see `Cassette`.
         origin: what answers, where it is not the host in the URL (`stand-in: …`); goes into the metadata.
-        again: the command that records again, shown where a request is not what was recorded.
+        again: the command that records, shown if a request differs from what was recorded; a function gets the mode.
         match_body: whether the bodies must be equal; False is for recordings of other projects.
         fail_on_unused: whether an interaction that nothing asked for is an error.
+        record_errors: whether failures (a status of 400 and above) are recorded too; for tests that are about errors.
+        ignore: JSON paths of request bodies that are neither matched on nor recorded, such as `$.user`.
+        shared: whether other tests use the file too, so that `rewrite` drops nothing from it.
 
     Yields:
         The cassette.
@@ -152,9 +158,19 @@ def use_cassette(
         CassetteMismatch: a request is not what was recorded. Both are raised at the end where something between, such
             as an SDK that tries again, wrapped or swallowed them.
     """
-    cassette = Cassette(path, record, origin=origin, again=again, match_body=match_body)
+    cassette = Cassette(
+        path,
+        record,
+        origin=origin,
+        again=again,
+        match_body=match_body,
+        record_errors=record_errors,
+        ignore=ignore,
+        shared=shared,
+    )
     opened_by = callers(sys._getframe(2))
-    with _patched(cassette):
+    _patch.install()
+    with _writing(cassette):
         cassette.outer = current()
         used.set(cassette)
         try:
@@ -173,7 +189,7 @@ def use_cassette(
         first = unused[0].request
         raise CassetteError(
             f"{cassette.path}: nothing asked for {len(unused)} of its interactions, the first "
-            f"{first['method']} {first['uri']}; {cassette.again}"
+            f"{first['method']} {first['uri']}; {cassette.again('rewrite')}"
         )
 
 
@@ -195,10 +211,10 @@ def entered(cassette: Cassette) -> Iterator[None]:
 def inject(fault: Fault) -> Iterator[None]:
     """Lets a fault answer the requests of the calling context, before its cassette does."""
     entry = InForce(fault)
-    with _patched(entry):
-        injected.set((entry, *in_force()))
-        try:
-            yield
-        finally:
-            entry.closed = True
-            injected.set(in_force())
+    _patch.install()
+    injected.set((entry, *in_force()))
+    try:
+        yield
+    finally:
+        entry.closed = True
+        injected.set(in_force())

@@ -51,7 +51,7 @@ def ask(
         return reply, usage
 
     try:
-        with cassettes.call() as call:
+        with cassettes.call(over_http=provider.uses_http) as call:
             reply, usage = measured(provider, model, own, call)
     except LLMTesterError:
         raise

@@ -66,7 +66,10 @@ def make_call(provider: "BaseLLM", model: ModelConfig, api: Api, limits: Limits)
     failed: list[float | None] = []
     for number in range(1, provider.config.max_attempts + 1):
         try:
-            with cassettes.call() as call, _reserved(provider, model, limits) as reservation:
+            with (
+                cassettes.call(over_http=provider.uses_http) as call,
+                _reserved(provider, model, limits) as reservation,
+            ):
                 try:
                     reply, usage = measured(provider, model.name, api, call)
                 except Exception as error:

@@ -103,15 +103,11 @@ def _recorded(path: Path) -> _Recorded | None:
     if not path.is_file():
         return None
     interactions = Cassette(path).interactions
-    failures = [str(item.recorded.get("at", "an unknown date"))[:10] for item in interactions if _is_failure(item)]
-    usable = [item for item in interactions if not _is_failure(item)]
+    failures = [str(item.recorded.get("at", "an unknown date"))[:10] for item in interactions if item.is_failure]
+    usable = [item for item in interactions if not item.is_failure]
     # A call may take several requests; the last of them says whose call it was.
     calls = sum("provider" in item.recorded for item in usable)
     return _Recorded(calls or len(usable), failures)
-
-
-def _is_failure(interaction: Interaction) -> bool:
-    return bool(interaction.response["status"] >= 400)
 
 
 def plan(unit: Unit, provider: BaseLLM) -> Plan:
@@ -180,7 +176,8 @@ def run_unit(unit: Unit) -> tuple[CaseResult, ...]:
 def _opened(unit: Unit, planned: Plan, provider: BaseLLM) -> AbstractContextManager[Cassette | None]:
     if planned.mode is None:
         return nullcontext()
-    return use_cassette(unit.path, planned.mode, origin=provider.config.origin, again=unit.command("rewrite"))
+    ignore = (*settings().config.ignore, *provider.config.ignore)
+    return use_cassette(unit.path, planned.mode, origin=provider.config.origin, again=unit.command, ignore=ignore)
 
 
 def unused_interactions(unit: Unit) -> list[Interaction]:

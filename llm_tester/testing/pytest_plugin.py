@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CaseFile", "CaseItem", "llm_cassette", "llm_manager", "llm_provider", "llm_tester"]
 
+_MARKS = frozenset({"record", "origin", "fail_on_unused", "record_errors", "ignore"})
 _MODES = ("none", "once", "new_episodes", "all", "rewrite")
 _LEAST_ACCURACY = 80.0
 _LONGEST_SHOWN = 200
@@ -127,7 +128,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Registers the markers and starts the session's tally."""
     config.addinivalue_line(
         "markers",
-        "llm_cassette(name, *, record, origin, fail_on_unused): run the test inside a cassette of its own, named after "
+        "llm_cassette(name, *, record, origin, fail_on_unused, record_errors, ignore): run the test inside a cassette of its own, named after "
         "the test where no name is given.",
     )
     config.addinivalue_line("markers", "llm_case(module, case, provider, model): set on cases collected as tests.")
@@ -192,10 +193,10 @@ def _marked(item: pytest.Item) -> dict[str, Any]:
     """What the markers of a test say together, the nearest of them last."""
     said: dict[str, Any] = {}
     for mark in reversed(list(item.iter_markers("llm_cassette"))):
-        unknown = mark.kwargs.keys() - {"record", "origin", "fail_on_unused"}
+        unknown = mark.kwargs.keys() - _MARKS
         if unknown or len(mark.args) > 1 or not all(isinstance(name, str) and name for name in mark.args):
             found = ", ".join([*map(repr, mark.args), *(f"{name}={value!r}" for name, value in mark.kwargs.items())])
-            expected = "at most one file name, and record=, origin= or fail_on_unused="
+            expected = f"at most one file name, and {', '.join(f'{name}=' for name in sorted(_MARKS))}"
             raise _failure(f"llm_cassette({found}): expected {expected}")
         said |= {**mark.kwargs, **({"name": mark.args[0]} if mark.args else {})}
     return said
@@ -227,11 +228,21 @@ def llm_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
     item, config, tally = request.node, request.config, request.config.stash[_TALLY]
     marked = _marked(item)
     mode = config.getoption("llm_record") or marked.get("record") or "none"
-    path, again = _file(item, marked.get("name")), _again(item, "rewrite")
+    path = _file(item, marked.get("name"))
+    again = functools.partial(_again, item)
     try:
         with (
             _guarded(config, may_record=mode != "none"),
-            use_cassette(path, mode, origin=marked.get("origin"), again=again) as cassette,
+            use_cassette(
+                path,
+                mode,
+                origin=marked.get("origin"),
+                again=again,
+                record_errors=marked.get("record_errors", False),
+                ignore=marked.get("ignore", ()),
+                # A file that is named may be another test's too.
+                shared="name" in marked,
+            ) as cassette,
         ):
             opened = item.stash[_OPEN] = _Open(cassette, mode, cassette.unused())
             yield cassette
@@ -243,7 +254,7 @@ def llm_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
     tally.places.add(str(_place(item)[0]))
     strict = config.getoption("llm_fail_on_unused") or marked.get("fail_on_unused")
     if strict and opened.passed and mode not in ("all", "rewrite"):
-        _fail_on_unused(cassette.path, cassette.unused(), again)
+        _fail_on_unused(cassette.path, cassette.unused(), again("rewrite"))
 
 
 def _fail_on_unused(path: Path, unused: list[Interaction], again: str) -> None:
