@@ -244,7 +244,7 @@ def test_a_budget_ends_the_run_cleanly(cases: Path, write_config: Write, standin
     write_config({"x": openai_entry(server)})
     run = LLMTester(["x"], cases).run_tests(max_cost=0.003)
     assert [result.status for result in run.results] == ["ok", "skipped"]
-    assert "is left of the budget of" in str(run.results[1].problem)
+    assert "the budget of $0.003 does not allow another call" in str(run.results[1].problem)
     assert len(server.requests) == 1
 
 

@@ -161,7 +161,7 @@ def test_a_rate_limit_that_passes_is_no_error(
         text, usage = provider.get_response("Say yes.", "A source.")
     assert (text, usage.attempts) == ("yes", 2)
     assert [item.response["status"] for item in cassette.interactions] == [200]
-    assert [item["status"] for item in cassette.interactions[0].recorded["attempts"]] == [429]
+    assert cassette.interactions[0].recorded["attempts"] == 2
 
 
 @pytest.mark.parametrize("wire", WIRES)

@@ -128,8 +128,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Registers the markers and starts the session's tally."""
     config.addinivalue_line(
         "markers",
-        "llm_cassette(name, *, record, origin, fail_on_unused, record_errors, ignore): run the test inside a cassette of its own, named after "
-        "the test where no name is given.",
+        f"llm_cassette(name, *, {', '.join(sorted(_MARKS))}): run the test inside a cassette of its own, named after "
+        "the test if no name is given.",
     )
     config.addinivalue_line("markers", "llm_case(module, case, provider, model): set on cases collected as tests.")
     config.stash[_TALLY] = _Tally()
