@@ -20,6 +20,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ class Reply:
         cache_write_tokens: input written to a cache; only Anthropic and OpenAI report it.
         reasoning_tokens: output spent on thinking; Mistral does not report it.
         truncated: the output stopped at the limit.
+        delay: seconds that the server takes.
+        billed_usd: what the server says that it billed, as OpenRouter does in `usage.cost`; None leaves it out.
     """
 
     text: str
@@ -57,6 +60,8 @@ class Reply:
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     truncated: bool = False
+    delay: float = 0.0
+    billed_usd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,14 +94,15 @@ class Request:
     body: Json
 
 
-Script = str | Reply | Iterable[str | Reply] | Callable[[Json], str | Reply]
+Script = str | Reply | Iterable[str | Reply] | Callable[[Json], "str | Reply | Fault"]
 
 
 class StandIn:
     """A server on a free port of 127.0.0.1; `requests` is the journal, `faults` may be appended to while it runs.
 
     Args:
-        reply: the text for every request, texts in turn (the last one stays), or a function of the request's JSON.
+        reply: the text for every request, texts in turn (the last one stays), or a function of the request's JSON,
+            which may also give a fault.
         faults: one for each of the first requests, in order of arrival; None answers normally.
     """
 
@@ -135,21 +141,27 @@ class StandIn:
             self._held.append(fault.hold)
             fault.hold.wait(MAX_HOLD_SECONDS)
         status, answer = (fault.status, "scripted by the stand-in") if fault.status else self._normal(request)
+        if isinstance(answer, Fault):
+            fault, status, answer = answer, answer.status or 200, "scripted by the stand-in"
         if isinstance(answer, str):
             answer = _error(request.path, status, answer)
         return status, json.dumps(answer).encode() if fault.body is None else fault.body, fault
 
-    def _normal(self, request: Request) -> tuple[int, Json | str]:
+    def _normal(self, request: Request) -> tuple[int, "Json | str | Fault"]:
         wire = _wire(request.path)
         if wire is None:
             return 404, f"the stand-in has no {request.path}"
         if request.body.get("stream"):
             return 400, "the stand-in does not stream"
         reply = self._reply(request.body)
+        if isinstance(reply, Fault):
+            return 200, reply
+        if isinstance(reply, Reply) and reply.delay:
+            time.sleep(reply.delay)
         return 200, wire(reply if isinstance(reply, Reply) else Reply(reply), request)
 
 
-def _in_turn(replies: str | Reply | Iterable[str | Reply]) -> Callable[[Json], str | Reply]:
+def _in_turn(replies: str | Reply | Iterable[str | Reply]) -> Callable[[Json], str | Reply | Fault]:
     queue = deque([replies] if isinstance(replies, str | Reply) else replies)
     lock = threading.Lock()
 
@@ -192,6 +204,8 @@ def _openai(reply: Reply, request: Request) -> Json:
     written = {"cache_write_tokens": reply.cache_write_tokens} if reply.cache_write_tokens else {}
     answer["usage"]["prompt_tokens_details"] = {"cached_tokens": reply.cached_tokens, "audio_tokens": 0, **written}
     answer["usage"]["completion_tokens_details"] = {"reasoning_tokens": reply.reasoning_tokens, "audio_tokens": 0}
+    if reply.billed_usd is not None:
+        answer["usage"]["cost"] = reply.billed_usd
     return {"id": f"chatcmpl-{_identifier(request)}", **answer, "service_tier": "default"}
 
 
