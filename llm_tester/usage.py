@@ -130,6 +130,11 @@ class UsageData(BaseModel):
         billed = used.get("billed") if isinstance(used.get("billed"), Billed) else None
         return cls(**counts, **told, billed=billed, notes=tuple(notes), priceable=not notes, **facts)
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether its counts are counts; a class may construct usage without validation."""
+        return all(type(getattr(self, name)) is int and getattr(self, name) >= 0 for name in _COUNTS)
+
     @computed_field  # type: ignore[prop-decorator]
     @property
     def total_tokens(self) -> int:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import importlib
 import json
-import logging
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -19,7 +18,9 @@ import httpx2
 import requests
 import urllib3
 import yaml
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from llm_tester.cassettes import current
+from llm_tester.cassettes.context import in_force
 
 
 @dataclass(frozen=True)
@@ -207,23 +208,10 @@ def _of_urllib3(response: urllib3.BaseHTTPResponse) -> Answer:
     return response.status, response.data
 
 
-def patches() -> list[str]:
-    """What of the client libraries, and of logging, is not their own."""
-    own = {
-        httpx.HTTPTransport: "handle_request",
-        httpx.AsyncHTTPTransport: "handle_async_request",
-        httpx2.HTTPTransport: "handle_request",
-        httpx2.AsyncHTTPTransport: "handle_async_request",
-        aiohttp.ClientSession: "_request",
-        HTTPConnectionPool: "_make_request",
-        HTTPSConnectionPool: "_prepare_proxy",
-    }
-    found = [
-        f"{owner.__module__}.{owner.__name__}.{name}"
-        for owner, name in own.items()
-        if owner.__dict__[name].__code__.co_filename.find(owner.__module__.split(".")[0]) < 0
-    ]
-    return found + (["logging"] if logging.getLogRecordFactory() is not logging.LogRecord else [])
+def left_open() -> list[str]:
+    """The cassettes and faults that the calling context still uses; the patch of the clients stays."""
+    found = [] if (cassette := current()) is None else [str(cassette.path)]
+    return found + ["a fault"] * len(in_force())
 
 
 @dataclass

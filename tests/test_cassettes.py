@@ -1,9 +1,11 @@
 """Record modes, and what is in a cassette: over every client library, against a server on 127.0.0.1."""
 
-# ruff: noqa: PT012, SIM117 (what is raised at the end of a context is what several statements in it led to)
+# ruff: noqa: PT012 (what is raised at the end of a context is what several statements in it led to)
 
 import contextvars
 import json
+import secrets
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import httpx
 import openai
 import pytest
 import yaml
-from cassette_helpers import CLIENTS, Reply, Seen, Server, ask, echo, patches
+from cassette_helpers import CLIENTS, Reply, Seen, Server, ask, echo, left_open
 
 from llm_tester import cassettes
 from llm_tester.cassettes import Cassette, current, entered, use, use_cassette
@@ -55,14 +57,14 @@ class TestEveryClient:
         assert (again[0], json.loads(again[1])) == (first[0], json.loads(first[1]))
         assert json.loads(json.loads(first[1])["asked"]) == {"prompt": "Say héllo"}
         assert len(server.seen) == 1
-        assert patches() == []
+        assert left_open() == []
 
     def test_a_miss_never_reaches_the_network(self, client: str, server: Server, path: Path) -> None:
         with pytest.raises(CassetteMismatch, match="there is no such file"), use_cassette(path):
             ask(client, "GET", f"{server.url}/v1")
         assert server.seen == []
         assert not path.exists()
-        assert patches() == []
+        assert left_open() == []
 
     def test_the_wire_is_used_outside(self, client: str, server: Server, path: Path) -> None:
         with use_cassette(path, "once"):
@@ -87,34 +89,12 @@ class TestEveryClient:
 
     def test_an_error_reply_is_kept_and_answers_as_often_as_asked(self, client: str, path: Path) -> None:
         with Server(lambda seen: Reply(b'{"error": "no"}', 401)) as server:
-            with use_cassette(path, "once"):
+            with use_cassette(path, "once", record_errors=True):
                 assert ask(client, "GET", server.url + "/v1") == (401, b'{"error": "no"}')
             with use_cassette(path):
                 for _ in range(3):
                     assert ask(client, "GET", server.url + "/v1")[0] == 401
             assert len(server.seen) == 1
-
-    def test_a_connection_that_fails_is_noted_in_the_reply_that_follows(
-        self, client: str, server: Server, path: Path
-    ) -> None:
-        cut = iter([True, False])
-        with Server(lambda seen: Reply(b'{"a": "long enough to cut"}', cut=next(cut))) as broken:
-            with use_cassette(path, "once") as cassette:
-                with pytest.raises(Exception) as caught:  # noqa: PT011 (each library has its own)
-                    ask(
-                        client,
-                        "POST",
-                        f"{broken.url}/v1",
-                        json={},
-                        **({"retries": False} if client == "urllib3" else {}),
-                    )
-                assert not isinstance(caught.value, CassetteError)
-                ask(client, "POST", f"{broken.url}/v1", json={})
-                (interaction,) = cassette.interactions
-        (attempt,) = interaction.recorded["attempts"]
-        assert "Error" in attempt["error"] or "Incomplete" in attempt["error"]
-        assert attempt["seconds"] >= 0
-        assert server.seen == []
 
 
 class Struck:
@@ -143,7 +123,6 @@ def test_whether_the_context_is_offline(path: Path, server: Server) -> None:
     for mode in ("none", "once"):
         with use_cassette(path, mode):
             assert cassettes.is_offline()
-    assert not use.is_patched()
 
 
 class TestModes:
@@ -157,7 +136,10 @@ class TestModes:
             assert [asked(counter, n=1), asked(counter, n=1)] == [1, 2]
         with use_cassette(path, "once"):
             assert [asked(counter, n=1), asked(counter, n=1)] == [1, 2]
-        with pytest.raises(CassetteMismatch, match="already replayed once"), use_cassette(path, "once"):
+        with (
+            pytest.raises(CassetteMismatch, match="a repeat is missing"),
+            use_cassette(path, "once"),
+        ):
             [asked(counter, n=1) for _ in range(3)]
 
     def test_new_episodes_replays_what_is_there_and_records_the_rest(self, counter: Server, path: Path) -> None:
@@ -347,29 +329,117 @@ class TestMetadata:
                 call.note(model=f"by {mode}")
         assert Cassette(path).interactions[0].recorded["model"] == "by once"
 
-    def test_refusals_before_a_reply_are_its_attempts(self, path: Path) -> None:
-        replies = iter([Reply(b'{"usage": {"tokens": 7}}', 429), Reply(b"[]", 503), Reply(b"{}")])
+    def test_a_failure_is_not_recorded(self, path: Path) -> None:
+        """Two refusals and the reply that follows are one interaction: the reply."""
+        replies = iter([Reply(b"{}", 429), Reply(b"[]", 503), Reply(b"{}")])
         with Server(lambda seen: next(replies)) as server, use_cassette(path, "once") as cassette:
             with cassettes.call() as call:
                 assert [ask("httpx", "GET", server.url)[0] for _ in range(3)] == [429, 503, 200]
                 assert [item.response["status"] for item in call.recorded] == [200]
-            (interaction,) = cassette.interactions
-        first, second = interaction.recorded["attempts"]
-        assert (first["status"], first["usage"], second["status"]) == (429, {"tokens": 7}, 503)
+                assert [item.status for item in call.exchanges] == [429, 503, 200]
+            assert [item.response["status"] for item in cassette.interactions] == [200]
 
-    def test_a_sdk_that_tries_again_makes_one_interaction(self, path: Path) -> None:
-        replies = iter([Reply(b"{}", 500), Reply(b"{}", 429, {"retry-after-ms": "1"}), Reply(CHAT)])
-        with Server(lambda seen: next(replies)) as server, use_cassette(path, "once") as cassette:
-            with openai.OpenAI(api_key="none", base_url=server.url, max_retries=2) as client:
-                client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Say yes."}])
-            (interaction,) = cassette.interactions
-        assert [attempt["status"] for attempt in interaction.recorded["attempts"]] == [500, 429]
+    @pytest.mark.parametrize("mode", ["once", "new_episodes", "all", "rewrite"])
+    def test_a_wrong_key_writes_no_file(self, mode: str, path: Path) -> None:
+        """A 401 leaves nothing that the next run, with the right key, could replay."""
+        with Server(lambda seen: Reply(b"{}", 401)) as server, use_cassette(path, mode):
+            ask("httpx", "POST", server.url, json={})
+        assert not path.exists()
 
-    def test_two_plain_requests_are_two_interactions_whatever_their_status(self, path: Path) -> None:
+    @pytest.mark.parametrize("mode", ["all", "rewrite"])
+    def test_a_failure_never_takes_the_place_of_a_reply(self, mode: str, path: Path) -> None:
+        """Recording again with an expired key leaves the file to the byte."""
+        statuses = iter([200, 200, 401, 200])
+        with Server(lambda seen: Reply(b'{"n": 1}', next(statuses))) as server:
+            with use_cassette(path, "once"):
+                ask("httpx", "POST", server.url, json={"a": 1})
+                ask("httpx", "POST", server.url, json={"a": 2})
+            before = path.read_bytes()
+            with use_cassette(path, mode):
+                assert ask("httpx", "POST", server.url, json={"a": 1})[0] == 401
+                ask("httpx", "POST", server.url, json={"a": 2})
+        assert path.read_bytes() == before
+
+    def test_a_proxys_login_page_is_not_recorded(self, path: Path) -> None:
+        """HTML with status 200 in reply to JSON is no reply of the API's."""
+        page = Reply(b"<html>Log in</html>", 200, {"content-type": "text/html; charset=utf-8"})
+        with Server(lambda seen: page) as server, use_cassette(path, "once"):
+            assert ask("httpx", "POST", server.url, json={})[0] == 200
+        assert not path.exists()
+
+    def test_a_test_about_errors_records_them_in_order(self, path: Path) -> None:
+        """With record_errors the refusals are interactions, and replay in the order in which they came."""
         statuses = iter([500, 200])
-        with Server(lambda seen: Reply(b"{}", next(statuses))) as server, use_cassette(path, "once") as cassette:
+        with (
+            Server(lambda seen: Reply(b"{}", next(statuses))) as server,
+            use_cassette(path, "once", record_errors=True) as cassette,
+        ):
             assert [ask("httpx", "GET", server.url)[0] for _ in range(2)] == [500, 200]
             assert [item.response["status"] for item in cassette.interactions] == [500, 200]
+        with use_cassette(path):
+            assert [ask("httpx", "GET", server.url)[0] for _ in range(2)] == [500, 200]
+
+    def test_a_failure_on_file_is_asked_again_and_replaced(self, path: Path) -> None:
+        """new_episodes does not replay a recorded error; the reply takes its place."""
+        statuses = iter([500, 200])
+        with Server(lambda seen: Reply(b"{}", next(statuses))) as server:
+            with use_cassette(path, "once", record_errors=True):
+                ask("httpx", "GET", server.url)
+            with use_cassette(path, "new_episodes") as cassette:
+                assert ask("httpx", "GET", server.url)[0] == 200
+                assert [item.response["status"] for item in cassette.interactions] == [200]
+
+    def test_interactions_are_in_the_order_in_which_they_were_asked(self, path: Path) -> None:
+        """The first request is answered last; the file has it first."""
+        second_is_answered = threading.Event()
+
+        def answer(seen: Seen) -> Reply:
+            if seen.path == "/first":
+                second_is_answered.wait(30)
+            else:
+                second_is_answered.set()
+            return Reply(b"{}")
+
+        with Server(answer) as server, use_cassette(path, "once") as cassette:
+            first = threading.Thread(
+                target=contextvars.copy_context().run, args=(ask, "httpx", "GET", f"{server.url}/first")
+            )
+            first.start()
+            while not server.seen:
+                first.join(0.001)
+            ask("httpx", "GET", f"{server.url}/second")
+            first.join()
+            uris = [item.request["uri"] for item in cassette.interactions]
+        assert [uri.rpartition("/")[2] for uri in uris] == ["first", "second"]
+
+    def test_what_changes_every_time_may_be_ignored(self, path: Path) -> None:
+        """A random id is neither matched on nor in the file, wherever the path says that it is."""
+        paths = ["$.user", "$.metadata.request_id", "$.messages[*].id"]
+
+        def work(mode: str) -> tuple[int, str]:
+            token = secrets.token_hex(8)
+            body = {"user": token, "metadata": {"request_id": token}, "messages": [{"id": token, "text": "Hi."}]}
+            with use_cassette(path, mode, ignore=paths):
+                return ask("httpx", "POST", server.url, json=body)[0], token
+
+        with Server(lambda seen: Reply(b"{}")) as server:
+            status, token = work("once")
+            assert token in json.dumps(server.seen[0].body.decode())
+            assert (status, work("none")[0], len(server.seen)) == (200, 200, 1)
+        assert token not in path.read_text()
+        assert "Hi." in path.read_text()
+        with pytest.raises(CassetteError, match="no path"), use_cassette(path, ignore=["user"]):
+            pass
+
+    def test_a_shared_file_keeps_what_another_test_asked_for(self, path: Path) -> None:
+        """Two tests that record one named file again do not delete each other's replies."""
+        with Server(lambda seen: Reply(b"{}")) as server:
+            for mode in ("new_episodes", "rewrite"):
+                for number in (1, 2):
+                    with use_cassette(path, mode, shared=True) as cassette:
+                        ask("httpx", "POST", server.url, json={"test": number})
+                        count = len(cassette.interactions)
+        assert count == 2
 
 
 CHAT = json.dumps(
@@ -395,7 +465,7 @@ class TestErrorsThatSomethingSwallowed:
     def test_a_mismatch_is_raised_at_the_end(self, server: Server, path: Path) -> None:
         with pytest.raises(CassetteMismatch), use_cassette(path):
             self.swallowing(server.url)
-        assert patches() == []
+        assert left_open() == []
 
     def test_and_in_the_place_of_what_it_led_to(self, server: Server, path: Path) -> None:
         with pytest.raises(CassetteMismatch) as caught, use_cassette(path):
@@ -447,7 +517,7 @@ class TestNeighbours:
             assert len(outer) == 0
             ask(client, "GET", f"{server.url}/b")
             assert len(outer) == 1
-        assert patches() == []
+        assert left_open() == []
 
     @pytest.mark.parametrize("client", CLIENTS)
     def test_vcrpys_inside_of_ours_gets_the_requests(self, client: str, server: Server, path: Path) -> None:
@@ -458,7 +528,7 @@ class TestNeighbours:
                 assert len(inner) == 1
             ask(client, "GET", f"{server.url}/b")
             assert f"{server.url}/b" in [item.request["uri"] for item in outer.interactions]
-        assert patches() == []
+        assert left_open() == []
 
     def test_ours_stays_in_force_where_vcrpys_ends_first(self, server: Server, path: Path) -> None:
         theirs = self.vcr.use_cassette(str(path.parent / "theirs.yaml"), record_mode="once")
@@ -471,7 +541,7 @@ class TestNeighbours:
                 with pytest.raises(CassetteMismatch):
                     ask("httpx", "GET", f"{server.url}/b")
                 assert second.interactions == []
-        assert patches() == []
+        assert left_open() == []
 
     def test_vcrpys_that_ends_last_leaves_requests_untouched(self, server: Server, path: Path) -> None:
         theirs = self.vcr.use_cassette(str(path.parent / "theirs.yaml"), record_mode="once")
@@ -481,7 +551,7 @@ class TestNeighbours:
         assert ask("httpx", "GET", f"{server.url}/a")[0] == 200
         with use_cassette(path, "once"):
             ask("httpx", "GET", f"{server.url}/a")
-        assert patches() == []
+        assert left_open() == []
 
 
 def test_another_context_may_enter_an_open_cassette(server: Server, path: Path) -> None:

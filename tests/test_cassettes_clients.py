@@ -39,7 +39,7 @@ def server() -> Iterator[Server]:
 
 def twice(path: Path, work: Callable[[], Any]) -> tuple[Any, Any]:
     """What comes of some work recorded, and replayed."""
-    with use_cassette(path, "once"):
+    with use_cassette(path, "once", record_errors=True):
         first = work()
     with use_cassette(path, fail_on_unused=True):
         return first, work()

@@ -185,7 +185,7 @@ class TestWhatTheErrorSays:
             "… (302 characters)",
         ):
             assert line in message
-        assert f"to record again: delete {path}, or open it with record='rewrite'" in message
+        assert f"to record again: open {path} with record='rewrite'" in message
 
     def test_a_long_paragraph_differs_where_it_differs(self, server: Server, path: Path) -> None:
         words = [f"word{number}" for number in range(400)]

@@ -105,7 +105,7 @@ class TestEveryPlace:
                 status, _ = ask(client, "POST", url, data=body, headers=headers)
                 assert status == 401
 
-            with use_cassette(path, "once"):
+            with use_cassette(path, "once", record_errors=True):
                 work()
             sent = server.seen[-1]
             assert plain in sent.headers["x-api-key"]

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from cassette_helpers import Reply, Seen, Server, asking, in_tasks, in_threads, patches, plain_vcrpy_file
+from cassette_helpers import Reply, Seen, Server, asking, in_tasks, in_threads, left_open, plain_vcrpy_file
 
 from llm_tester.cassettes import context, current, use, use_cassette
 from llm_tester.errors import CassetteError
@@ -50,19 +50,19 @@ def test_32_contexts_record_and_replay_500_cassettes(client: str, folder: Path) 
         replayed = run("none", server.url)
         assert (replayed.right, replayed.wrong, replayed.raised) == (CASSETTES * EACH, 0, [])
         assert len(server.seen) == CASSETTES * EACH
-    assert patches() == []
+    assert left_open() == []
 
 
 CONTROL = """
 import json, sys
 import vcr
-from cassette_helpers import in_threads, patches
+from cassette_helpers import in_threads, left_open
 
 def opened(number):
     return vcr.use_cassette(f"{sys.argv[1]}/{number}.yaml", record_mode="none")
 
 tally = in_threads(opened, "httpx", sys.argv[2], 100, 10)
-print(json.dumps([tally.right, tally.wrong, len(tally.raised), patches()]))
+print(json.dumps([tally.right, tally.wrong, len(tally.raised), left_open()]))
 """
 
 
@@ -122,10 +122,10 @@ def interrupt_everywhere(work: Callable[[], None]) -> int:
             pass
         finally:
             sys.settrace(before)
-        if patches():
+        if left_open():
             # An interrupt in contextlib itself, before it goes on in it, leaves the end to the collector.
             gc.collect()
-        assert patches() == [], moment
+        assert left_open() == [], moment
         assert current() is None, moment
         if interrupting.left > 0:
             return moment
@@ -154,7 +154,7 @@ def test_an_interrupt_at_any_line_leaves_the_process_as_it_was(tmp_path: Path) -
 def test_an_exception_leaves_the_process_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), use_cassette(tmp_path / "one.yaml", "once"):
         raise ZeroDivisionError
-    assert patches() == []
+    assert left_open() == []
 
 
 def test_a_recording_that_is_open_is_not_opened_twice(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_contexts_may_be_left_in_any_order(tmp_path: Path) -> None:
         assert current() is None
         with pytest.raises(httpx.ConnectError):
             who(2)
-    assert patches() == []
+    assert left_open() == []
 
 
 def test_a_context_may_be_left_from_another_one(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_context_may_be_left_from_another_one(tmp_path: Path) -> None:
     assert inside.run(current) is not None
     contextvars.copy_context().run(opened.__exit__, None, None, None)
     assert inside.run(current) is None
-    assert patches() == []
+    assert left_open() == []
 
 
 def test_a_thread_carries_its_cassette_in_a_copied_context(tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ def test_costs_of_another_format_are_told_before_anything_is_called(
     mock_run()
     invoke("run", "--output", "out")
     costs = tmp_path / "out/costs.json"
-    costs.write_text(costs.read_text().replace('"format": 1', '"format": 99'))
+    costs.write_text(costs.read_text().replace('"format": 2', '"format": 99'))
     result = invoke("run", "--output", "out")
     assert result.exit_code == 2
     assert "format 99" in result.output

@@ -311,7 +311,7 @@ class HasItsKeyElsewhere(Acme):
         return tuple(name.replace("ACME_API_KEY", "ACME_PASSPHRASE") for name in super().key_variables(model_name))
 
 
-@found_by("test_a_reply_has_text_usage_and_an_honest_cost", "_call_llm_api gave bytes, expected a text")
+@found_by("test_a_reply_has_text_usage_and_an_honest_cost", "gave bytes as its reply, expected a text")
 class GivesBytes(Acme):
     def _call_llm_api(self, *arguments: Any) -> Any:
         text, usage = super()._call_llm_api(*arguments)
@@ -555,13 +555,16 @@ class CountsItsCacheApart(Acme):
         return "yes", {"prompt_tokens": 31, "completion_tokens": 2, "cached_tokens": 300}
 
 
-def test_counts_that_cannot_be_priced_are_an_unusable_reply(write_config: Callable[..., Path]) -> None:
+def test_counts_that_do_not_add_up_are_a_note_on_a_paid_reply(write_config: Callable[..., Path]) -> None:
+    """More cached than sent: the reply is kept, the note says so, and the cost is what the totals cost."""
     models = [{"name": "ultra-large", "cost_input": 1, "cost_output": 1}]
     write_config(acme(CountsItsCacheApart, env_key="", models=models))
     provider = get_llm_provider("acme")
     assert provider is not None
-    with pytest.raises(UnusableReplyError, match="cached_tokens and cache_write_tokens are more than prompt_tokens"):
-        provider.get_response("Say yes.", "A source.")
+    text, usage = provider.get_response("Say yes.", "A source.")
+    assert text
+    assert "cache tokens" in usage.notes[0]
+    assert usage.total_cost == pytest.approx(usage.total_tokens / 1e6)
 
 
 def test_the_config_beside_an_external_class_is_read_first_thing(

@@ -93,8 +93,12 @@ def test_a_call_that_broke_off_counts_with_its_worst_case(
     [result] = run.results
     assert result.usage is not None
     assert (result.status, result.usage.attempts) == ("ok", 2)
+    assert result.usage.failed_cost is not None
     assert result.usage.failed_cost > 0
-    assert run.spent_usd == pytest.approx((100 * 2 + 20 * 8) / 1e6 + result.usage.failed_cost)
+    spent = (100 * 2 + 20 * 8) / 1e6
+    assert run.spent_usd == pytest.approx(spent)
+    assert run.at_most_usd == pytest.approx(spent + result.usage.failed_cost)
+    assert run.unanswered == 1
 
 
 def test_a_refusal_costs_nothing(tmp_path: Path, write_config: Write, standin: Callable[..., StandIn]) -> None:
@@ -164,8 +168,8 @@ def test_reports_of_several_runs_merge_and_count_each_once(tmp_path: Path) -> No
     (tmp_path / "other.json").write_text("{}x")
     with pytest.raises(ResultsError, match="not a cost report"):
         CostReport.load(tmp_path / "other.json")
-    (tmp_path / "newer.json").write_text('{"format": 2, "rows": []}')
-    with pytest.raises(ResultsError, match="format 2"):
+    (tmp_path / "newer.json").write_text('{"format": 3, "rows": []}')
+    with pytest.raises(ResultsError, match="format 3"):
         CostReport.load(tmp_path / "newer.json")
 
 

@@ -157,9 +157,9 @@ class TestCassettesOfTests:
         assert stand_in.requests == []
         result.stdout.fnmatch_lines(
             [
-                "*test_greet.py:5: *cassettes/test_greet/test_greets.yaml: this request is not what was recorded.",
+                "*test_greet.py:5: *cassettes/test_greet/test_greets.yaml: this request is not recorded: there is no such file*",
                 "*asked: *POST http://127.0.0.1:*/v1/chat/completions",
-                "*to record again: pytest test_greet.py::test_greets --llm-record rewrite",
+                "*to record: pytest test_greet.py::test_greets --llm-record once",
             ]
         )
         assert "httpx" not in result.stdout.str(), "a traceback of ours"
@@ -267,7 +267,7 @@ class TestCassettesOfTests:
             ('"a.yaml", "b.yaml"', "llm_cassette('a.yaml', 'b.yaml'): expected at most one file name"),
             ("1", "llm_cassette(1): expected at most one file name"),
             ('""', "llm_cassette(''): expected at most one file name"),
-            ('mode="once"', "llm_cassette(mode='once'): expected at most one file name, and record=, origin="),
+            ('mode="once"', "llm_cassette(mode='once'): expected at most one file name, and fail_on_unused=, "),
             ('record="often"', "record mode 'often' is unknown; expected one of none, once"),
             ('"../other/a.yaml"', "llm_cassette('../other/a.yaml'): leaves "),
             ('"/tmp/a.yaml"', "llm_cassette('/tmp/a.yaml'): leaves "),
@@ -381,7 +381,7 @@ class TestCassettesOfTests:
         pytester.makepyfile(test_child="from base import Base\nclass TestChild(Base): pass\n")
         result = run()
         result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["/*cassettes/test_child/*/test_inherited.yaml: this request is not what *"])
+        result.stdout.fnmatch_lines(["/*cassettes/test_child/*/test_inherited.yaml: this request is not recorded: *"])
 
 
 ASYNC = """
@@ -973,14 +973,9 @@ class TestCases:
         [
             ("products/tests/expected/lamp.json", "{", "lamp.json, line 1, column 2: not JSON"),
             ("products/model.py", "import nothing_of_that_name", "model.py: does not import: ModuleNotFoundError"),
-            ("../config.json", "{}", "no provider is enabled"),
+            ("../config.json", "{}", "nothing to run: no enabled model of the providers named (none)"),
             ("../config.json", "{", "config.json, line 1, column 2: not JSON"),
             ("../config.json", '{"providers": {"fale": {"models": ["m"]}}}', "fale"),
-            (
-                "../config.json",
-                '{"providers": {"mistral": {"default_model": "x-y-z"}}}',
-                "the model 'x-y-z' is unknown",
-            ),
         ],
     )
     def test_what_cannot_be_collected(
@@ -991,6 +986,14 @@ class TestCases:
         result.assert_outcomes(errors=1)
         assert message in result.stdout.str()
         assert "pytest_plugin.py" not in result.stdout.str(), "a traceback of ours"
+
+    def test_an_unknown_model_fails_its_own_items(self, cases: pytest.Pytester, run: Run) -> None:
+        """A mistyped model fails where it is used, and says which names are near."""
+        config = '{"providers": {"mistral": {"default_model": "x-y-z"}}}'
+        (cases.path / "config.json").write_text(config, encoding="utf-8")
+        result = run()
+        result.assert_outcomes(failed=2)
+        assert "the model 'x-y-z' is unknown" in result.stdout.str()
 
     def test_recorded_and_replayed(self, cases: pytest.Pytester, run: Run, server: Callable[..., StandIn]) -> None:
         stand_in = server(json.dumps({"name": "Lamp", "price": 20.0}))

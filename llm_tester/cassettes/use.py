@@ -50,6 +50,7 @@ class _Patch:
             CassetteError: its file is already open for recording.
         """
         with self.lock:
+            self.writers = {writer for writer in self.writers if not writer.closed}
             if any(writer.real_path == new.real_path for writer in self.writers):
                 raise CassetteError(
                     f"{new.path}: is already open for recording in another context; give each its own file"
@@ -108,14 +109,12 @@ def call(*, over_http: bool = True) -> Iterator[Call]:
 @contextlib.contextmanager
 def _writing(cassette: Cassette) -> Iterator[None]:
     """Keeps a second writer off the cassette's file."""
-    if cassette.replays_only:
-        yield
-        return
-    _patch.add_writer(cassette)
     try:
+        if not cassette.replays_only:
+            _patch.add_writer(cassette)
         yield
     finally:
-        # Closed first: a closed one is passed over in every context, also after Ctrl-C in the middle of this.
+        # Once more than `use_cassette` does, because Ctrl-C may have come in the middle of that.
         cassette.closed = True
         with _patch.lock:
             _patch.writers.discard(cassette)
@@ -212,9 +211,13 @@ def inject(fault: Fault) -> Iterator[None]:
     """Lets a fault answer the requests of the calling context, before its cassette does."""
     entry = InForce(fault)
     _patch.install()
-    injected.set((entry, *in_force()))
     try:
-        yield
+        try:
+            injected.set((entry, *in_force()))
+            yield
+        finally:
+            entry.closed = True
     finally:
+        # Once more, because Ctrl-C may have come in the middle of the first.
         entry.closed = True
         injected.set(in_force())

@@ -163,7 +163,10 @@ def measured(provider: "BaseLLM", model: str, api: Api, call: cassettes.Call) ->
     own = used.elapsed_seconds or None if isinstance(used, UsageData) else _own_seconds(used)
     # The transport's clock leads; a class may measure by itself what no recorder sees.
     facts["elapsed_seconds"] = next(value for value in (call.seconds, own, around) if value is not None)
-    usage = used.model_copy(update=facts) if isinstance(used, UsageData) else UsageData.counted(used or {}, **facts)
+    if isinstance(used, UsageData) and used.is_counted:
+        usage = used.model_copy(update=facts)
+    else:
+        usage = UsageData.counted(vars(used) if isinstance(used, UsageData) else used or {}, **facts)
     if usage.total_cost is not None:
         return reply, usage
     found = provider.price(model)

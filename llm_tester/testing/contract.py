@@ -367,6 +367,7 @@ class ProviderContract:
     def _check_counts(self, usage: UsageData) -> None:
         counts = {name: getattr(usage, name) for name in _COUNTS}
         _must(all(type(count) is int and count >= 0 for count in counts.values()), f"not all are counts: {counts}")
+        _must(usage.priceable, f"not all are counts: {'; '.join(usage.notes)}")
         expected = dict(self.usage or {})
         wrong = {name: counts.get(name) for name in expected if counts.get(name) != expected[name]}
         _must(not wrong, f"the usage says {wrong}, expected {expected}")

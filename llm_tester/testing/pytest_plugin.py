@@ -442,7 +442,13 @@ class CaseItem(pytest.Item):
 
     def _mode(self) -> str:
         """The record mode; fails where only a recording would do and there is none, skips where a key is missing."""
+        from ..errors import UnknownModelError
+
         mode, recorded = self.unit.record, self.unit.path.is_file()
+        try:
+            self.provider.resolve(self.unit.model)
+        except UnknownModelError as error:
+            raise _failure(error) from None
         if not self.provider.uses_http:
             return mode
         if mode == "none":
