@@ -1,31 +1,33 @@
-"""Test cases: a directory a module, with a pydantic class and, for each case, a source, prompts and the truth.
+"""Finds the test cases: a folder per module, with a pydantic class and, for each case, a source, prompts and the truth.
 
-    <module>/model.py                       the class to extract into
+    <module>/model.py                       the class to extract into; see `load_model_class`
     <module>/tests/sources/<case>.txt
-    <module>/tests/prompts/<case>.txt       and <case>.<variant>.txt, a column of its own
+    <module>/tests/prompts/<case>.txt       and <case>.<variant>.txt, another prompt for the case
     <module>/tests/expected/<case>.json
-    <module>/tests/files/<case>.*           images and PDFs that go along
+    <module>/tests/files/<case>.*           images and PDFs to send with it
 
 The class may instead offer `get_test_cases()`; see `discover`.
 """
 
-import hashlib
-import importlib.util
-import json
-import sys
-import threading
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from ..catalog import near
-from ..errors import CaseError
+from ..config import validate
+from ..errors import CaseError, ConfigError
 from ..llms.base import File
+from .expected import check_expected, read_expected
+from .model_classes import load_model_class, raised
 
-__all__ = ["Case", "discover", "load_model_class", "reset"]
+__all__ = ["Case", "discover", "load_model_class"]
+
+log = logging.getLogger("llm_tester")
 
 
 class Case(BaseModel):
@@ -33,13 +35,13 @@ class Case(BaseModel):
 
     Attributes:
         module: the name of its module.
-        name: its own name.
+        name: the name of the case.
         variant: the name of its prompt, "" for the plain one.
         directory: the module's directory.
         prompt: what to do.
         source: the text to do it with.
-        expected: what a right reply holds.
-        files: what goes along.
+        expected: what a right reply holds, as the case's JSON has it; checked against the class.
+        files: the files to send with it.
         alone: whether it is the only prompt of its case.
     """
 
@@ -51,7 +53,7 @@ class Case(BaseModel):
     directory: Path
     prompt: str
     source: str
-    expected: dict[str, Any]
+    expected: Any
     files: tuple[Path, ...] = ()
     alone: bool = True
 
@@ -59,6 +61,11 @@ class Case(BaseModel):
     def title(self) -> str:
         """`<name>`, or `<name>.<variant>`."""
         return f"{self.name}.{self.variant}" if self.variant else self.name
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Module, name and variant."""
+        return self.module, self.name, self.variant
 
     @property
     def selector(self) -> str:
@@ -70,77 +77,34 @@ class Case(BaseModel):
         return load_model_class(self.directory)
 
     def attachments(self) -> tuple[File, ...]:
-        """The files that go along, with their types."""
+        """The files to send with it, with their types."""
         return tuple(File.of(path) for path in self.files)
 
 
-class _Loaded:
-    """The one place of the imported model files."""
+class _Item(BaseModel):
+    """What `get_test_cases()` says of a case, or what its files say. The last two fields are the original project's."""
 
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.classes: dict[Path, type[BaseModel]] = {}
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-
-_loaded = _Loaded()
-
-
-def reset() -> None:
-    """Forgets the imported model files."""
-    with _loaded.lock:
-        _loaded.classes.clear()
-
-
-def load_model_class(directory: Path) -> type[BaseModel]:
-    """The pydantic class of a module: the last one that its `model.py` defines.
-
-    Args:
-        directory: the module's directory.
-
-    Returns:
-        The class, the same object at each call.
-
-    Raises:
-        CaseError: there is no `model.py`, it does not import, or it defines no pydantic class.
-    """
-    path = directory.resolve() / "model.py"
-    with _loaded.lock:
-        if path not in _loaded.classes:
-            _loaded.classes[path] = _import_class(path)
-        return _loaded.classes[path]
-
-
-def _import_class(path: Path) -> type[BaseModel]:
-    if not path.is_file():
-        raise CaseError(f"{path}: there is no such file; a module needs a model.py with a pydantic class")
-    digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
-    name = f"llm_tester_case_{digest}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise CaseError(f"{path}: cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise CaseError(f"{path}: does not import: {type(error).__name__}: {error}") from error
-    found = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, BaseModel) and value.__module__ == name
-    ]
-    if not found:
-        raise CaseError(f"{path}: defines no subclass of pydantic.BaseModel")
-    return found[-1]
+    name: str = Field(min_length=1)
+    variant: str = ""
+    prompt: str | None = None
+    prompt_path: Path | None = None
+    source: str | None = None
+    source_path: Path | None = None
+    expected: Any = None
+    expected_path: Path | None = None
+    files: tuple[Path, ...] = Field(default=(), validation_alias=AliasChoices("files", "file_paths"))
+    module: str | None = None
+    model_class: Any = None
 
 
 def discover(root: Path, modules: tuple[str, ...] = ()) -> list[Case]:
     """Every case below a directory.
 
-    A class with a `get_test_cases()` gives its own: a list of objects with `name`, `prompt` or `prompt_path`, `source`
-    or `source_path`, `expected` or `expected_path`, and optionally `variant` and `files`; paths from the module's
-    directory.
+    A class with a classmethod `get_test_cases()` gives its own: a list of objects with `name`, `prompt` or
+    `prompt_path`, `source` or `source_path`, `expected` or `expected_path`, and optionally `variant` and `files`; paths
+    are relative to the module's directory.
 
     Args:
         root: the directory of the modules.
@@ -148,14 +112,13 @@ def discover(root: Path, modules: tuple[str, ...] = ()) -> list[Case]:
             `<module>/<case>.<variant>`, the plain one as `<module>/<case>.`); all if empty.
 
     Returns:
-        The cases, in the order of module, case and variant.
+        The cases, at least one, in the order of module, case and variant.
 
     Raises:
-        CaseError: there is no such directory, module or case, or a case cannot be read; names every file at fault.
+        CaseError: there is no such directory, module or case, nothing at all, or a case cannot be read; names every
+            file at fault.
     """
-    if not root.is_dir():
-        raise CaseError(f"{root}: there is no such directory of cases; `llm-tester init` makes one")
-    known = sorted(path.parent.name for path in root.glob("*/model.py"))
+    known = _modules(root)
     wanted = {name.partition("/")[0] for name in modules}
     for name in sorted(wanted - set(known)):
         raise _unknown(root, "module", name, known)
@@ -176,11 +139,37 @@ def discover(root: Path, modules: tuple[str, ...] = ()) -> list[Case]:
     return sorted(_chosen(root, cases, modules), key=lambda case: (case.module, case.name, case.variant))
 
 
+def _modules(root: Path) -> list[str]:
+    try:
+        found = [path.name for path in _listed(root) if (path / "model.py").is_file()]
+        there = root.is_dir()
+    except OSError as error:
+        raise CaseError(f"{root}: cannot be read ({error})") from error
+    if not there:
+        raise CaseError(f"{root}: there is no such directory of cases; `llm-tester init` makes one")
+    if not found:
+        raise CaseError(
+            f"{root}: holds no module; a module is a folder with a model.py in it. `llm-tester init` writes a sample"
+        )
+    return found
+
+
+def _listed(directory: Path) -> list[Path]:
+    """What a directory holds, sorted, without hidden files; nothing if there is no such directory."""
+    try:
+        return sorted(path for path in directory.iterdir() if not path.name.startswith("."))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CaseError(f"{directory}: cannot be read as a directory ({error})") from error
+
+
 def _chosen(root: Path, cases: Sequence[Case], names: Sequence[str]) -> list[Case]:
     """The cases that the names mean; each name has to mean one."""
     meant = [{case.module, f"{case.module}/{case.name}", case.selector} for case in cases]
+    known = set().union(*meant)
     for name in names:
-        if "/" in name and not any(name in ways for ways in meant):
+        if name not in known:
             raise _unknown(root, "case", name, sorted(f"{case.module}/{case.title}" for case in cases))
     return [case for case, ways in zip(cases, meant, strict=True) if not names or not ways.isdisjoint(names)]
 
@@ -192,14 +181,12 @@ def _unknown(root: Path, kind: str, name: str, known: Sequence[str]) -> CaseErro
 
 
 def _of_module(directory: Path, problems: list[str]) -> Iterator[Case]:
-    own = getattr(load_model_class(directory), "get_test_cases", None)
-    tests = directory / "tests"
-    if own is not None:
-        items: list[Mapping[str, Any]] = list(own())
-    else:
-        items = list(_on_disk(tests))
-        if not items:
-            raise CaseError(f"{tests}: holds no case; a case is prompts/<case>.txt, sources/<case>.txt and expected/")
+    kind = load_model_class(directory)
+    own = hasattr(kind, "get_test_cases")
+    items = _from_class(kind, directory) if own else list(_from_files(directory / "tests"))
+    titles = Counter((item.name, item.variant) for item in items)
+    if doubles := sorted(name for (name, _), times in titles.items() if times > 1):
+        raise CaseError(f"{directory / 'model.py'}: get_test_cases() gave the case {doubles[0]!r} twice")
     for item in items:
         try:
             yield _case(directory, item)
@@ -207,69 +194,126 @@ def _of_module(directory: Path, problems: list[str]) -> Iterator[Case]:
             problems.append(str(error))
 
 
-def _on_disk(tests: Path) -> Iterator[Mapping[str, Any]]:
-    sources = {path.stem for path in (tests / "sources").glob("*.txt")}
-    prompts = {path.stem for path in (tests / "prompts").glob("*.txt")}
-    expected = {path.stem for path in (tests / "expected").glob("*.json")}
-    for prompt in sorted(prompts):
-        name, variant = prompt, ""
-        if prompt not in sources | expected and "." in prompt:
-            name, _, variant = prompt.rpartition(".")
-        yield _item(tests, name, variant, prompt)
-    with_prompt = prompts | {prompt.rpartition(".")[0] for prompt in prompts}
-    for name in sorted((sources | expected) - with_prompt):
-        yield _item(tests, name, "", name)
+def _from_class(kind: type[BaseModel], directory: Path) -> list[_Item]:
+    path = directory / "model.py"
+    given = _called(kind, directory)
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
+        raise CaseError(f"{path}: get_test_cases() gave {given!r}, expected a list of objects with a name")
+    items = []
+    for number, value in enumerate(given):
+        if not isinstance(value, Mapping):
+            raise CaseError(f"{path}: get_test_cases() gave {value!r}, expected an object with a name")
+        try:
+            item = validate(_Item, value, path, f"get_test_cases()[{number}]")
+        except ConfigError as error:
+            raise CaseError(str(error)) from error
+        if item.model_class not in (None, kind):
+            raise CaseError(f"{path}: case {item.name!r} has the class {item.model_class!r}; a module has one class")
+        if item.module not in (None, directory.name):
+            log.warning("%s: get_test_cases(): module %r means nothing here: the folder's name", path, item.module)
+        items.append(item)
+    if not items:
+        raise CaseError(f"{path}: get_test_cases() of {kind.__name__} gave no case")
+    return items
 
 
-def _item(tests: Path, name: str, variant: str, prompt: str) -> Mapping[str, Any]:
-    return {
-        "name": name,
-        "variant": variant,
-        "prompt_path": tests / "prompts" / f"{prompt}.txt",
-        "source_path": tests / "sources" / f"{name}.txt",
-        "expected_path": tests / "expected" / f"{name}.json",
-        "files": sorted((tests / "files").glob(f"{name}.*")),
-    }
+def _called(kind: type[BaseModel], directory: Path) -> Any:
+    """What `get_test_cases` gives; the original project's may also ask for the module's directory."""
+    path = directory / "model.py"
+    own: Any = kind.get_test_cases  # type: ignore[attr-defined]
+    if not callable(own) or (inspect.isfunction(own) and inspect.signature(own).parameters.keys() - {"module_dir"}):
+        raise CaseError(f"{path}: get_test_cases is no classmethod; write @classmethod above it")
+    try:
+        asks = "module_dir" in inspect.signature(own).parameters
+        given = own(str(directory)) if asks else own()
+        return list(given) if isinstance(given, Iterator) else given
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise raised(error, path, "get_test_cases() failed") from error
 
 
-def _case(directory: Path, item: Mapping[str, Any]) -> Case:
-    if not isinstance(item, Mapping) or not isinstance(item.get("name"), str):
-        raise CaseError(f"{directory / 'model.py'}: get_test_cases() gave {item!r}, expected objects with a name")
+def _from_files(tests: Path) -> Iterator[_Item]:
+    sources, prompts = _stems(tests / "sources", ".txt"), _stems(tests / "prompts", ".txt")
+    expected = _stems(tests / "expected", ".json")
+    named = {*sources, *expected}
+    places = {prompt: _split(prompt, named) for prompt in prompts}
+    names = {name for name, _ in places.values()}
+    # A source or an expected reply without a prompt becomes a case, too: reading it says which file is missing.
+    places |= {name: (name, "") for name in named - names}
+    if not places:
+        raise CaseError(f"{tests}: holds no case; a case is prompts/<case>.txt, sources/<case>.txt and expected/")
+    files: dict[str, list[Path]] = defaultdict(list)
+    for path in _listed(tests / "files"):
+        files[_owner(path.name, named | names)].append(path)
+    for prompt, (name, variant) in sorted(places.items()):
+        yield _Item(
+            name=name,
+            variant=variant,
+            prompt_path=tests / "prompts" / f"{prompt}.txt",
+            source_path=tests / "sources" / f"{name}.txt",
+            expected_path=tests / "expected" / f"{name}.json",
+            files=tuple(files[name]),
+        )
+
+
+def _stems(directory: Path, suffix: str) -> list[str]:
+    return [path.stem for path in _listed(directory) if path.suffix == suffix]
+
+
+def _split(prompt: str, named: set[str]) -> tuple[str, str]:
+    """The case and the variant that a prompt is for."""
+    if prompt in named or "." not in prompt:
+        return prompt, ""
+    name, _, variant = prompt.rpartition(".")
+    return name, variant
+
+
+def _owner(file: str, names: set[str]) -> str:
+    """The longest name of a case that a file's name begins with, before a dot; "" if there is none."""
+    while "." in file:
+        file = file.rpartition(".")[0]
+        if file in names:
+            return file
+    return ""
+
+
+def _case(directory: Path, item: _Item) -> Case:
+    files = tuple(directory / path for path in item.files)
+    for path in files:
+        if not path.is_file():
+            raise CaseError(f"{path}: there is no such file; case {item.name!r} sends it")
     return Case(
         module=directory.name,
-        name=item["name"],
-        variant=item.get("variant", ""),
+        name=item.name,
+        variant=item.variant,
         directory=directory.resolve(),
         prompt=_text(directory, item, "prompt"),
         source=_text(directory, item, "source"),
         expected=_expected(directory, item),
-        files=tuple(directory / path for path in item.get("files", ())),
+        files=files,
     )
 
 
-def _text(directory: Path, item: Mapping[str, Any], what: str) -> str:
-    if what in item:
-        return str(item[what])
-    if f"{what}_path" not in item:
-        raise CaseError(f"{directory / 'model.py'}: case {item['name']!r} has neither {what} nor {what}_path")
-    path = directory / Path(item[f"{what}_path"])
+def _text(directory: Path, item: _Item, what: str) -> str:
+    given: str | None = getattr(item, what)
+    if given is not None:
+        return given
+    where: Path | None = getattr(item, f"{what}_path")
+    if where is None:
+        raise CaseError(f"{directory / 'model.py'}: case {item.name!r} has neither {what} nor {what}_path")
+    path = directory / where
     try:
         return path.read_text(encoding="utf-8").strip("\n")
     except FileNotFoundError as error:
-        raise CaseError(f"{path}: there is no such file; case {item['name']!r} needs its {what} there") from error
+        raise CaseError(f"{path}: there is no such file; case {item.name!r} needs its {what} there") from error
     except (OSError, UnicodeDecodeError) as error:
         raise CaseError(f"{path}: cannot be read as UTF-8 text ({error})") from error
 
 
-def _expected(directory: Path, item: Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(item.get("expected"), dict):
-        return dict(item["expected"])
-    text = _text(directory, item, "expected")
-    path = directory / item.get("expected_path", "model.py")
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise CaseError(f"{path}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from error
-    if not isinstance(value, dict):
-        raise CaseError(f"{path}: found a {type(value).__name__}, expected an object with the fields of the class")
-    return value
+def _expected(directory: Path, item: _Item) -> Any:
+    kind = load_model_class(directory)
+    if "expected" not in item.model_fields_set:
+        return read_expected(_text(directory, item, "expected"), kind, str(directory / (item.expected_path or "")))
+    check_expected(item.expected, kind, f"{directory / 'model.py'}: case {item.name!r}: expected")
+    return item.expected
