@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .llms.base import BaseLLM, ModelConfig, ProviderConfig
     from .llms.mock.provider import register_mock_response
     from .runs.results import CaseResult, RunResult
+    from .runs.rules import Close, Compare, Exact, Ignore, Key, Ordered, Tolerance, Weight
     from .utils.cost_manager import CostTracker, UsageData
     from .utils.provider_manager import ProviderManager
 
@@ -20,15 +21,23 @@ _HOMES = {
     "BaseLLM": "llms.base",
     "CaseResult": "runs.results",
     "CassetteMismatch": "errors",
+    "Close": "runs.rules",
+    "Compare": "runs.rules",
     "CostTracker": "utils.cost_manager",
+    "Exact": "runs.rules",
+    "Ignore": "runs.rules",
+    "Key": "runs.rules",
     "LLMTester": "llm_tester",
     "LLMTesterError": "errors",
     "ModelConfig": "llms.base",
+    "Ordered": "runs.rules",
     "ProviderConfig": "llms.base",
     "ProviderError": "errors",
     "ProviderManager": "utils.provider_manager",
     "RunResult": "runs.results",
+    "Tolerance": "runs.rules",
     "UsageData": "utils.cost_manager",
+    "Weight": "runs.rules",
     "register_mock_response": "llms.mock.provider",
     "use_cassette": "cassettes",
 }
@@ -37,15 +46,23 @@ __all__ = [
     "BaseLLM",
     "CaseResult",
     "CassetteMismatch",
+    "Close",
+    "Compare",
     "CostTracker",
+    "Exact",
+    "Ignore",
+    "Key",
     "LLMTester",
     "LLMTesterError",
     "ModelConfig",
+    "Ordered",
     "ProviderConfig",
     "ProviderError",
     "ProviderManager",
     "RunResult",
+    "Tolerance",
     "UsageData",
+    "Weight",
     "register_mock_response",
     "use_cassette",
 ]

@@ -6,8 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
-from pydantic_core import PydanticSerializationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, field_validator
 
 from llm_tester.errors import UnusableReplyError
 from llm_tester.runs.extraction import Extraction, extract, parse_reply
@@ -115,12 +114,16 @@ def test_an_unusable_reply_says_why(reply: str, message: str) -> None:
         '{"a":"\\"',
         "[{",
         "a {b} ",
+        "a [1 ",
+        '["a", ',
+        "[t",
     ],
 )
-def test_a_long_reply_full_of_braces_ends(piece: str) -> None:
+@pytest.mark.parametrize("any_value", [False, True], ids=["object", "any value"])
+def test_a_long_reply_full_of_braces_ends(piece: str, any_value: bool) -> None:
     # Quadratic time would turn these into minutes to hours.
     with pytest.raises(UnusableReplyError):
-        parse_reply(piece * (2_000_000 // len(piece)))
+        parse_reply(piece * (2_000_000 // len(piece)), any_value=any_value)
 
 
 def test_an_object_behind_much_prose_is_found() -> None:
@@ -222,17 +225,99 @@ def test_half_a_character_is_a_problem_not_a_crash() -> None:
     (result.problem or "").encode("utf-8")
 
 
-def test_other_errors_of_a_validator_propagate() -> None:
-    with pytest.raises(KeyError):
-        extract('{"kind": "bug"}', Judged)
+@pytest.mark.parametrize(
+    "error", [KeyError("bug"), ZeroDivisionError("by zero"), RecursionError("deep"), SystemExit(3)]
+)
+def test_whatever_a_validator_raises_makes_the_reply_invalid(error: BaseException) -> None:
+    class Broken(BaseModel):
+        kind: str
+
+        @field_validator("kind")
+        @classmethod
+        def fail(cls, kind: str) -> str:
+            raise error
+
+    result = extract('{"kind": "bug"}', Broken)
+    assert result.data == {"kind": "bug"}
+    assert f"does not fit Broken: a validator or serializer raised {type(error).__name__}: {error}" in str(
+        result.problem
+    )
+    assert f"{__file__}:" in str(result.problem)
 
 
-def test_data_that_cannot_be_dumped_is_not_swallowed() -> None:
+def test_an_interrupt_in_a_validator_is_an_interrupt() -> None:
+    class Slow(BaseModel):
+        kind: str
+
+        @field_validator("kind")
+        @classmethod
+        def wait(cls, kind: str) -> str:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract('{"kind": "slow"}', Slow)
+
+
+def test_data_that_cannot_be_dumped_is_a_problem() -> None:
     class Opaque(BaseModel):
         thing: Any = object()
 
-    with pytest.raises(PydanticSerializationError):
-        extract("{}", Opaque)
+    assert "PydanticSerializationError" in str(extract("{}", Opaque).problem)
+
+
+def test_data_goes_by_the_names_of_fields_not_by_their_aliases() -> None:
+    class Aliased(BaseModel):
+        model_config = ConfigDict(serialize_by_alias=True)
+        unit_price: float = Field(alias="unitPrice")
+
+    assert extract('{"unitPrice": 3}', Aliased).data == {"unit_price": 3.0}
+
+
+class Tags(RootModel[list[str]]):
+    pass
+
+
+class Jobs(RootModel[list[Job]]):
+    pass
+
+
+class Answer(RootModel[int]):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("reply", "model", "data"),
+    [
+        ('["a", "b"]', Tags, ["a", "b"]),
+        ("[]", Tags, []),
+        ('```json\n["a"]\n```', Tags, ["a"]),
+        ('See [the docs] and [x](y). They are ["a", "b"].', Tags, ["a", "b"]),
+        ("42", Answer, 42),
+        ("```\n42\n```", Answer, 42),
+    ],
+)
+def test_a_root_model_takes_a_list_or_a_scalar(reply: str, model: type[BaseModel], data: Any) -> None:
+    assert extract(reply, model) == Extraction(data=data, problem=None)
+
+
+def test_a_list_of_objects_is_found_in_prose() -> None:
+    job = '{"title": "Nurse", "salary": {"min": 1}}'
+    reply = f"Here they are: [{job}, {job}] as asked."
+    assert [job["title"] for job in extract(reply, Jobs).data] == ["Nurse", "Nurse"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        ('["a", 7]', "[1]: found 7, expected a valid string"),
+        ('{"tags": ["a"]}', "(the whole object): found an object, expected a valid array"),
+        ('["a", "b', "cut off"),
+        ("[NaN]", "NaN"),
+        ("none", "no JSON"),
+    ],
+)
+def test_a_root_model_says_what_is_wrong(reply: str, message: str) -> None:
+    assert message in str(extract(reply, Tags).problem)
 
 
 def test_an_extraction_cannot_be_changed() -> None:

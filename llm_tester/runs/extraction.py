@@ -3,9 +3,10 @@
 import json
 import math
 import re
+from collections.abc import Collection
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from llm_tester.errors import UnusableReplyError
 
@@ -21,7 +22,9 @@ _STRING = r'"(?:[^"\\\n]|\\.)*+'
 _TEXT = r'"(?:[^"\\]|\\.)*+"?'  # the same over several lines, which is not JSON but what models write
 # Where an attempt pays: `{}`, `{"key":`, one of these cut by the end of the text, or a list of objects. A brace of
 # prose is none of them and costs nothing. Possessive quantifiers keep both patterns linear.
-_START = re.compile(rf'\{{\s*+(?:\}}|\Z|{_STRING}(?:\Z|"\s*+(?::|\Z)))|\[\s*+(?=\{{\s*+["}}])')
+_OBJECT = rf'\{{\s*+(?:\}}|\Z|{_STRING}(?:\Z|"\s*+(?::|\Z)))'
+_START = re.compile(_OBJECT + r'|\[\s*+(?=\{\s*+["}])')
+_ANY_START = re.compile(_OBJECT + r'|\[\s*+(?=[\[\]{"0-9tfn-]|\Z)')
 _TOKEN = re.compile(rf"{_TEXT}|[{{}}\[\]]", re.DOTALL)
 _FENCE = re.compile(r"\A```\w*\s*")
 _DECODER = json.JSONDecoder()
@@ -31,14 +34,14 @@ class Extraction(BaseModel):
     """What came of one reply.
 
     Attributes:
-        data: the JSON-mode dump of the validated instance; the object as the reply had it where it is not valid;
-            None where the reply holds no object.
+        data: the JSON-mode dump of the validated instance, with the names of the fields, not their aliases; the JSON as
+            the reply had it if it is not valid; None if the reply holds none.
         problem: None when valid, else what is wrong, a line for each field.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    data: dict[str, Any] | None
+    data: Any
     problem: str | None
 
     @property
@@ -47,27 +50,28 @@ class Extraction(BaseModel):
         return self.problem is None
 
 
-def parse_reply(text: str) -> dict[str, Any]:
+def parse_reply(text: str, *, any_value: bool = False) -> Any:
     """Find the JSON object in a reply: bare, in a code fence or in prose.
 
-    The longest outermost object counts, the first of them where several are as long. The time is linear in the
-    length of the text.
+    The longest outermost object counts, the first of them if several are as long. The time is linear in the length
+    of the text.
 
     Args:
         text: the reply as the model gave it.
+        any_value: whether the JSON may be a list or a scalar; a scalar has to be the whole reply, fence aside.
 
     Returns:
-        The object; of a key that stands twice, the last.
+        The object; of a duplicate key, the last value.
 
     Raises:
-        UnusableReplyError: the reply is empty, or its JSON is absent, cut off, broken, a list or a scalar, nested
-            deeper than 100 levels, or holds NaN, Infinity or a number too large to read.
+        UnusableReplyError: the reply is empty, or its JSON is absent, cut off, broken, a list or a scalar that is not
+            wanted, nested deeper than 100 levels, or holds NaN, Infinity or a number too large to read.
     """
     body = _FENCE.sub("", text.strip("\ufeff \t\r\n")).rstrip("` \t\r\n")
     if not body:
         raise UnusableReplyError("The reply is empty.")
-    value = _longest_value(body)
-    if not isinstance(value, dict):
+    value = _longest_value(body, _ANY_START if any_value else _START)
+    if not any_value and not isinstance(value, dict):
         raise UnusableReplyError(f"The reply should be one JSON object, but it is {_describe(value)}.")
     _refuse_unreadable(value)
     return value
@@ -83,18 +87,22 @@ def extract(text: str, model_class: type[BaseModel]) -> Extraction:
         model_class: the class to extract into.
 
     Returns:
-        The data, or what is wrong with it. An unusable reply or failed validation is a result, not an exception;
-        anything a validator raises besides ValueError and AssertionError propagates.
+        The data, or what is wrong with it. An unusable reply, failed validation and whatever a validator or serializer
+        raises, SystemExit included, are results, not exceptions: the reply was paid for.
     """
     try:
-        found = parse_reply(text)
+        found = parse_reply(text, any_value=issubclass(model_class, RootModel))
     except UnusableReplyError as error:
         return Extraction(data=None, problem=str(error))
     try:
         instance = model_class.model_validate_json(json.dumps(found))
+        # By name, because the scores and the rules of the class go by the names of its fields.
+        return Extraction(data=instance.model_dump(mode="json", by_alias=False), problem=None)
     except ValidationError as error:
         return Extraction(data=found, problem=_explain(error, model_class.__name__))
-    return Extraction(data=instance.model_dump(mode="json"), problem=None)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the class is the user's, and the reply is paid for
+        problem = f"The reply does not fit {model_class.__name__}: a validator or serializer raised {with_place(error)}"
+        return Extraction(data=found, problem=problem)
 
 
 def _decode(body: str, start: int) -> tuple[Any, int]:
@@ -108,7 +116,7 @@ def _decode(body: str, start: int) -> tuple[Any, int]:
         raise UnusableReplyError(f"The JSON in the reply holds a number too long to be read: {error}.") from error
 
 
-def _longest_value(body: str) -> Any:
+def _longest_value(body: str, starts: re.Pattern[str]) -> Any:
     """The longest outermost object or list of objects, or the scalar or list that the whole body is."""
     if body[0] != "{":
         try:
@@ -121,7 +129,7 @@ def _longest_value(body: str) -> Any:
     length = position = broken = 0
     closes = True  # until a search for an end came to the end of the text: repeating it would be quadratic
     trouble = f"There is no JSON object in the reply; it starts with {body[:80]!r}."
-    while broken < _MAX_BROKEN and (start := _START.search(body, position)):
+    while broken < _MAX_BROKEN and (start := starts.search(body, position)):
         try:
             value, position = _decode(body, start.start())
         except json.JSONDecodeError as error:
@@ -163,8 +171,8 @@ def _closing(body: str, start: int) -> int | None:
     return None
 
 
-def _refuse_unreadable(value: dict[str, Any]) -> None:
-    stack: list[tuple[dict[str, Any] | list[Any], int]] = [(value, 1)]
+def _refuse_unreadable(value: Any) -> None:
+    stack: list[tuple[dict[str, Any] | list[Any], int]] = [([value], 0)]
     while stack:
         container, depth = stack.pop()
         if depth > _MAX_DEPTH:
@@ -186,17 +194,43 @@ def _describe(value: object) -> str:
 
 
 def _explain(error: ValidationError, model_name: str) -> str:
-    details = error.errors(include_url=False, include_context=False)
+    found = error_lines(error)
     lines = [f"The reply does not fit {model_name}:"]
-    for detail in details[:_MAX_PROBLEMS]:
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).lstrip(".")
+    lines += [f"- {place.removeprefix('.') or '(the whole object)'}: {why}" for place, why in found[:_MAX_PROBLEMS]]
+    if len(found) > _MAX_PROBLEMS:
+        lines.append(f"and {len(found) - _MAX_PROBLEMS} more")
+    return "\n".join(lines)
+
+
+def error_lines(error: ValidationError, leave_out: Collection[str] = ()) -> list[tuple[str, str]]:
+    """What a class refuses, value by value.
+
+    Args:
+        error: what it raised.
+        leave_out: pydantic's names of the kinds of error that do not matter.
+
+    Returns:
+        The place of each value, such as `.salary.min`, and what was found and expected there.
+    """
+    lines = []
+    for detail in error.errors(include_url=False, include_context=False):
+        if detail["type"] in leave_out:
+            continue
         found = f"found {_describe(detail['input'])}"
         what = f"{found}, {detail['msg'].replace('Input should be', 'expected', 1)}"
         if detail["type"] == "missing":
             what = "missing, and required"
         elif detail["type"] == "extra_forbidden":
             what = f"{found}, expected no such field"
-        lines.append(f"- {path or '(the whole object)'}: {what}")
-    if len(details) > _MAX_PROBLEMS:
-        lines.append(f"and {len(details) - _MAX_PROBLEMS} more")
-    return "\n".join(lines)
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"])
+        lines.append((place, what))
+    return lines
+
+
+def with_place(error: BaseException) -> str:
+    """An exception that a user's own code raised, with the line that it comes from."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    line = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})" if trace else ""
+    return f"{type(error).__name__}: {error}{line}"

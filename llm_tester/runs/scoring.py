@@ -1,45 +1,33 @@
-"""How right extracted data is: field by field, with a number that its own field list explains.
+"""How right extracted data is: value by value, with a number that its own list of values explains.
 
-The rule and worked examples are in docs/scoring.md.
+The rules and worked examples are in docs/scoring.md.
 """
 
-import json
 import math
-import re
-import unicodedata
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from decimal import Decimal
-from difflib import SequenceMatcher
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Comparison", "FieldScore", "compare"]
+from .forms import choices, in_form, is_ignored, is_nothing, segment
+from .pairing import in_order, paired_by_key, paired_by_likeness
+from .shapes import Shape, shape_of
+from .values import by_value
 
-_CLOSE_TEXT = 0.6  # below it difflib finds likeness between any two texts of one language
-_CLOSE_NUMBER = Decimal("1e-9")
-_SHORT_TEXT = 120  # characters; SequenceMatcher.ratio is cubic at worst
-_MAX_PAIR_WORK = 50_000  # in units of ten characters; at most some tenths of a second
-_RARE_GRAMS = 20
-_MAX_SHARED_BY = 50
-
-_PLAIN_KEY = re.compile(r'[^.\[\]"]+')
-_PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
-_ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[t ][0-9]{2}:.*)?")  # normalised, so lower case
+__all__ = ["Comparison", "Counts", "FieldScore", "compare", "compare_forms"]
 
 
 class FieldScore(BaseModel):
-    """One leaf of the comparison.
+    """One scalar that was compared: a leaf of the data.
 
     Attributes:
-        path: where it stands, as `salary.min` or `skills[2].name`. Items carry the index that they have in the
-            expected list; extra ones count on after its end.
+        path: its place, as `salary.min` or `skills[2].name`. Items carry the index that they have in the expected
+            list; extra ones count on after its end.
         score: 0.0 (wrong) to 1.0 (right).
         weight: its share of the accuracy; the weights of one comparison add up to 1.
-        expected: the expected value, None where there is none.
-        actual: the value found, None where there is none.
+        expected: the expected value, None if there is none.
+        actual: the value found, None if there is none.
         note: the reason in a few words.
         rule: the rule that was used, such as `text`, `exact` or `number ±1%`.
     """
@@ -55,11 +43,63 @@ class FieldScore(BaseModel):
     rule: str = ""
 
 
+class Counts(NamedTuple):
+    """How many values were right, wrong, missing and extra.
+
+    Attributes:
+        right: those with a score of 1.
+        wrong: those with another value than expected, alike or not.
+        missing: expected, and not found.
+        extra: found, and not expected.
+    """
+
+    right: int
+    wrong: int
+    missing: int
+    extra: int
+
+    @classmethod
+    def of(cls, fields: Iterable[FieldScore]) -> "Counts":
+        """The counts over the fields of a comparison."""
+        kinds = [_kind(field) for field in fields]
+        return cls(*map(kinds.count, range(4)))
+
+    @property
+    def precision(self) -> float | None:
+        """The share of the values found that are right, 0 to 1; None if none was found."""
+        return _share(self.right, self.right + self.wrong + self.extra)
+
+    @property
+    def recall(self) -> float | None:
+        """The share of the expected values that were found and are right, 0 to 1; None if none was expected."""
+        return _share(self.right, self.right + self.wrong + self.missing)
+
+    @property
+    def f1(self) -> float | None:
+        """The harmonic mean of precision and recall, 0 to 1; None if there was nothing to find and nothing was."""
+        return _share(2 * self.right, 2 * self.right + 2 * self.wrong + self.missing + self.extra)
+
+    def __str__(self) -> str:
+        words = f"{self.right} right, {self.wrong} wrong, {self.missing} missing, {self.extra} extra"
+        shares = {"precision": self.precision, "recall": self.recall, "F1": self.f1}
+        return words + "".join(f", {name} {share:.2f}" for name, share in shares.items() if share is not None)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _kind(field: FieldScore) -> int:
+    if field.score == 1:
+        return 0
+    return 3 if is_nothing(field.expected) else 2 if is_nothing(field.actual) else 1
+
+
 class Comparison(BaseModel):
     """The outcome of `compare`.
 
     Attributes:
-        accuracy: 0 to 100: 100 times the sum of weight times score over the fields; 100 where there are none.
+        accuracy: 0 to 100: 100 times the sum of weight times score over the fields; 100 if there are none.
         fields: every value that was compared, in the order of the expected data, extras last.
     """
 
@@ -68,234 +108,168 @@ class Comparison(BaseModel):
     accuracy: float
     fields: list[FieldScore]
 
+    @property
+    def counts(self) -> Counts:
+        """How many values are right, wrong, missing and extra; with precision, recall and F1."""
+        return Counts.of(self.fields)
+
 
 class _Node(NamedTuple):
-    """A compared value: a leaf with a note, or a branch whose children weigh the same."""
+    """A compared value: a leaf with a note, or a branch with children."""
 
-    score: float
+    right: float = 0.0  # the weights of the leaves in it, each times its score
+    weight: float = 0.0
     expected: Any = None
     actual: Any = None
     note: str = ""
+    rule: str = ""
     children: tuple[tuple[str, "_Node"], ...] = ()
 
 
-def compare(expected: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Comparison:
-    """Compare extracted data with what was expected, field by field.
+_NOT_COUNTED = _Node()
 
-    Every key of one object weighs the same, and so does every item of one list. What neither side has (None,
-    missing, empty) is not counted; what only `actual` has counts as wrong. Lists match in any order.
+Children = list[tuple[str, _Node]]
+
+
+def compare(expected: Any, actual: Any, model_class: type[BaseModel] | None = None) -> Comparison:
+    """Compare extracted data with what was expected, value by value.
+
+    Each scalar counts once, or by the weight that the class gives it. What neither side has (None, missing, empty) is
+    not counted; what only `actual` has counts as wrong. Lists match in any order, unless the class says otherwise.
 
     Args:
-        expected: the expected JSON object; it may be partial.
-        actual: the extracted JSON object, None where the reply gave none.
+        expected: the expected JSON; it may be partial, and hold `{"$any_of": [...]}` and `{"$ignore": true}`.
+        actual: the extracted JSON as the class dumps it, None if the reply gave none.
+        model_class: the class that says how its fields are compared, and that `expected` fits (see
+            `llm_tester.runs.expected.check_expected`); without it the values themselves decide.
 
     Returns:
         The accuracy, and the scored fields that explain it. Without data the accuracy is 0.
+
+    Raises:
+        CaseError: a marker does not fit its field's type, or a `Compare` function fails.
     """
-    if actual is None:
-        children = [(_segment(key), _Node(0.0, value, None, "no data")) for key, value in expected.items()]
-        children = children or [("", _Node(0.0, {}, None, "no data"))]
+    shape = shape_of(model_class)
+    return compare_forms(in_form(expected, shape) if model_class else expected, actual, shape)
+
+
+def compare_forms(expected: Any, actual: Any, shape: Shape) -> Comparison:
+    """`compare`, for expected JSON that is already in the form of its class."""
+    if actual is None and expected is not None:
+        node = _alone(expected, shape, "no data")
+        if not node.weight:
+            node = _Node(0.0, 1.0, expected, None, "no data")
     else:
-        children = _compare_keys(expected, actual)
-    if not children:
-        return Comparison(accuracy=100.0, fields=[])
-    fields = list(_leaves("", 1.0, _branch(children)))
+        node = _compare(expected, actual, shape)
+    found = list(_leaves("", node))
     # fsum rounds once, whatever the order, so that a permuted list cannot change the last digit.
-    right = math.fsum(field.weight * field.score for field in fields)
-    return Comparison(accuracy=100.0 * (right / math.fsum(field.weight for field in fields)), fields=fields)
-
-
-def _leaves(path: str, weight: float, node: _Node) -> Iterator[FieldScore]:
-    if not node.children:
-        yield FieldScore(
+    total = math.fsum(leaf.weight for _, leaf in found)
+    fields = [
+        FieldScore(
             path=path.removeprefix("."),
-            score=node.score,
-            weight=weight,
-            expected=node.expected,
-            actual=node.actual,
-            note=node.note,
+            score=min(leaf.right / leaf.weight, 1.0),
+            weight=leaf.weight / total,
+            expected=leaf.expected,
+            actual=leaf.actual,
+            note=leaf.note,
+            rule=leaf.rule,
         )
-    for segment, child in node.children:
-        yield from _leaves(path + segment, weight / len(node.children), child)
-
-
-def _branch(children: Sequence[tuple[str, _Node]]) -> _Node:
-    return _Node(math.fsum(child.score for _, child in children) / len(children), children=tuple(children))
-
-
-def _segment(key: str) -> str:
-    return f".{key}" if _PLAIN_KEY.fullmatch(key) else f"[{json.dumps(key)}]"
-
-
-def _is_nothing(value: Any) -> bool:
-    """None, and text, lists and objects with nothing in them: pydantic's defaults for what was not said."""
-    if isinstance(value, str):
-        return not value.strip()
-    if isinstance(value, Mapping):
-        return all(map(_is_nothing, value.values()))
-    return all(map(_is_nothing, value)) if isinstance(value, list) else value is None
-
-
-def _compare_values(expected: Any, actual: Any) -> _Node:
-    if _is_nothing(expected):
-        return _Node(0.0, expected, actual, "extra")
-    if _is_nothing(actual):
-        return _Node(0.0, expected, actual, "missing")
-    if isinstance(expected, Mapping) and isinstance(actual, Mapping):
-        return _branch(_compare_keys(expected, actual))
-    if isinstance(expected, list) and isinstance(actual, list):
-        return _branch(_compare_items(expected, actual))
-    score, note = _score_scalar(expected, actual)
-    return _Node(score, expected, actual, note)
-
-
-def _compare_keys(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> list[tuple[str, _Node]]:
-    pairs = ((key, expected.get(key), actual.get(key)) for key in dict.fromkeys([*expected, *actual]))
-    return [
-        (_segment(key), _compare_values(wanted, found))
-        for key, wanted, found in pairs
-        if not (_is_nothing(wanted) and _is_nothing(found))
+        for path, leaf in found
     ]
+    right = math.fsum(leaf.right for _, leaf in found)
+    return Comparison(accuracy=100.0 * min(right / total, 1.0) if fields else 100.0, fields=fields)
 
 
-def _compare_items(expected: list[Any], actual: list[Any]) -> list[tuple[str, _Node]]:
-    """Pair the items, the most alike first; what is left over pairs off as wrong, then as missing or extra.
+def _leaves(path: str, node: _Node) -> Iterator[tuple[str, _Node]]:
+    if node.weight and not node.children:
+        yield path, node
+    for inner, child in node.children:
+        yield from _leaves(path + inner, child)
 
-    Both sides are handled in the order of their canonical texts, so that no permutation changes who meets whom.
-    """
-    wanted, found = _in_canonical_order(expected), _in_canonical_order(actual)
-    same = defaultdict(list)
-    for text, index in reversed(found):
-        same[text].append(index)
-    pairs = {index: same[text].pop() for text, index in wanted if same[text]}
-    taken = set(pairs.values())
-    wanted = [item for item in wanted if item[1] not in pairs]
-    found = [item for item in found if item[1] not in taken]
 
+def _branch(children: Iterable[tuple[str, _Node]]) -> _Node:
+    counted = tuple(child for child in children if child[1].weight)
+    right = math.fsum(child.right for _, child in counted)
+    return _Node(right, math.fsum(child.weight for _, child in counted), children=counted)
+
+
+def _alone(value: Any, shape: Shape, note: str, is_extra: bool = False) -> _Node:
+    """A value that the other side does not have: every scalar in it is wrong."""
+    if shape.is_ignored or is_ignored(value) or is_nothing(value):
+        return _NOT_COUNTED
+    if not is_extra and (options := choices(value)):
+        return min((_alone(option, shape, note) for option in options), key=lambda node: node.weight)
+    if isinstance(value, dict) and not shape.is_whole:
+        shape = shape.narrowed(value)
+        return _branch((segment(key), _alone(item, shape.child(key), note, is_extra)) for key, item in value.items())
+    if isinstance(value, list) and not shape.is_whole:
+        return _branch((f"[{i}]", _alone(item, shape.item(i), note, is_extra)) for i, item in enumerate(value))
+    expected, actual = (None, value) if is_extra else (value, None)
+    return _Node(0.0, shape.weight, expected, actual, note, shape.words(shape.rule or by_value(value, value)))
+
+
+def _compare(expected: Any, actual: Any, shape: Shape) -> _Node:
+    if shape.is_ignored or is_ignored(expected):
+        return _NOT_COUNTED
+    if options := choices(expected):
+        nodes = [_compare(option, actual, shape) for option in options]
+        return max(nodes, key=lambda node: (node.right / node.weight if node.weight else 1.0, -node.weight))
+    if is_nothing(expected):
+        return _alone(actual, shape, "extra", is_extra=True)
+    if is_nothing(actual):
+        return _alone(expected, shape, "missing")
+    if shape.is_whole:
+        return _leaf(expected, actual, shape)
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        shape = shape.narrowed(expected)
+        keys = dict.fromkeys([*expected, *actual])
+        return _branch((segment(key), _compare(expected.get(key), actual.get(key), shape.child(key))) for key in keys)
+    if isinstance(expected, list) and isinstance(actual, list):
+        return _branch(
+            _compare_in_order(expected, actual, shape) if shape.is_ordered else _pair(expected, actual, shape)
+        )
+    if isinstance(expected, dict | list) or isinstance(actual, dict | list):
+        sides = _alone(expected, shape, "different type"), _alone(actual, shape, "different type", is_extra=True)
+        return _branch(("", side) for side in sides)
+    return _leaf(expected, actual, shape)
+
+
+def _leaf(expected: Any, actual: Any, shape: Shape) -> _Node:
+    rule = shape.rule or by_value(expected, actual)
+    score, note = rule.score(expected, actual)
+    return _Node(shape.weight * score, shape.weight, expected, actual, note, shape.words(rule))
+
+
+def _compare_in_order(expected: Sequence[Any], actual: Sequence[Any], shape: Shape) -> Children:
+    both = enumerate(zip_longest(expected, actual))
+    return [(f"[{i}]", _compare(wanted, found, shape.item(i))) for i, (wanted, found) in both]
+
+
+def _pair(expected: Sequence[Any], actual: Sequence[Any], shape: Shape) -> Children:
+    """Compare the items that belong together; the rest is missing or extra."""
+    item = shape.item()
+    wanted = {i: value for i, value in enumerate(expected) if not (is_nothing(value) or is_ignored(value))}
+    found = {j: value for j, value in enumerate(actual) if not is_nothing(value)}
     nodes: dict[tuple[int, int], _Node] = {}
-    if _work(wanted) * _work(found) <= _MAX_PAIR_WORK:
-        nodes = {(i, j): _compare_values(expected[i], actual[j]) for _, i in wanted for _, j in found}
-        likeness = {pair: node.score for pair, node in nodes.items() if node.score}
-    else:
-        likeness = _shared_grams(wanted, found)
-    # Sorting is stable and the pairs come in canonical order, so ties are decided by content, not by position.
-    for i, j in sorted(likeness, key=lambda pair: -likeness[pair]):
-        if i not in pairs and j not in taken:
-            pairs[i] = j
-            taken.add(j)
-    spare = iter([j for _, j in found if j not in taken])  # what zip leaves in it is extra
-    pairs.update(zip([i for _, i in wanted if i not in pairs], spare, strict=False))
+    alone = (
+        {i: _alone(value, item, "").weight for i, value in wanted.items()},
+        {j: _alone(value, item, "", is_extra=True).weight for j, value in found.items()},
+    )
 
+    def gain(i: int, j: int) -> int:
+        node = nodes[i, j] = _compare(wanted[i], found[j], item)
+        saved = alone[0][i] + alone[1][j] - node.weight
+        # What is right comes first; among pairs as right as each other, those that have more in common. Whole numbers
+        # have the same sum in any order.
+        return (round(node.right * 1e9) << 32) + max(round(saved * 1000), 0)
+
+    pairs = paired_by_key(wanted, found, shape.key) if shape.key else paired_by_likeness(wanted, found, gain)
     children = []
-    for i in sorted(index for index, item in enumerate(expected) if not _is_nothing(item)):
-        j = pairs.get(i, -1)
-        node = nodes.get((i, j)) or _compare_values(expected[i], actual[j] if j >= 0 else None)
-        children.append((f"[{i}]", node))
-    extras = [_Node(0.0, None, actual[j], "extra") for j in sorted(spare)]
-    return children + [(f"[{len(expected) + n}]", node) for n, node in enumerate(extras)]
-
-
-def _in_canonical_order(items: list[Any]) -> list[tuple[str, int]]:
-    return sorted((_canonical(item), index) for index, item in enumerate(items) if not _is_nothing(item))
-
-
-def _work(items: Sequence[tuple[str, int]]) -> int:
-    return sum(1 + len(text) // 10 for text, _ in items)
-
-
-def _shared_grams(wanted: Sequence[tuple[str, int]], found: Sequence[tuple[str, int]]) -> dict[tuple[int, int], float]:
-    """How many rare three-letter sequences two items share: an estimate that stays linear for long lists."""
-    holders: dict[str, list[int]] = defaultdict(list)
-    for text, index in found:
-        for gram in {text[k : k + 3] for k in range(len(text) - 2)}:
-            holders[gram].append(index)
-    rank = {index: place for place, (_, index) in enumerate(found)}
-    likeness: dict[tuple[int, int], float] = {}
-    for text, i in wanted:
-        grams = {text[k : k + 3] for k in range(len(text) - 2)}
-        rarest = sorted((len(holders[g]), g) for g in grams if g in holders and len(holders[g]) <= _MAX_SHARED_BY)
-        shared: dict[int, float] = defaultdict(float)
-        for count, gram in rarest[:_RARE_GRAMS]:
-            for j in holders[gram]:
-                shared[j] += 1 / count
-        likeness.update(((i, j), shared[j]) for j in sorted(shared, key=rank.__getitem__))
-    return likeness
-
-
-def _canonical(value: Any) -> str:
-    """A text that is the same for values that are equal up to order, case, white space and emptiness."""
-    if isinstance(value, Mapping):
-        texts = sorted(f"{json.dumps(key)}:{_canonical(item)}" for key, item in value.items() if not _is_nothing(item))
-        return "{" + ",".join(texts) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(sorted(_canonical(item) for item in value if not _is_nothing(item))) + "]"
-    if isinstance(value, str):
-        return json.dumps(_normal(value), ensure_ascii=False)
-    if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
-        return f"{int(value):x}"  # 1 and 1.0 alike; hexadecimal, because Python limits the length of decimal ones
-    return repr(value)
-
-
-def _normal(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())
-
-
-def _score_scalar(expected: Any, actual: Any) -> tuple[float, str]:
-    if _canonical(expected) == _canonical(actual):
-        return 1.0, "equal"
-    numbers = _number(expected), _number(actual)
-    if isinstance(expected, str) and isinstance(actual, str):
-        wanted, found = _normal(expected), _normal(actual)
-        if (same := _same_date(wanted, found)) is not None:
-            return (1.0, "same date") if same else (0.0, "different date")
-        return (1.0, "same number") if _same_number(*numbers) else _score_text(wanted, found)
-    if None not in numbers:
-        return (1.0, "same number") if _same_number(*numbers) else (0.0, "different number")
-    return 0.0, "different value" if type(expected) is type(actual) else "different type"
-
-
-def _score_text(expected: str, actual: str) -> tuple[float, str]:
-    # Amounts, codes and telephone numbers are right or wrong: "2023" is not three quarters of "2024".
-    if not any(map(str.isalpha, expected + actual)):
-        return 0.0, "different text"
-    if max(len(expected), len(actual)) > _SHORT_TEXT:
-        ratio = SequenceMatcher(None, expected.split(), actual.split(), autojunk=False).quick_ratio()
-    else:
-        matcher = SequenceMatcher(None, expected, actual, autojunk=False)
-        ratio = 0.0 if matcher.real_quick_ratio() < _CLOSE_TEXT else matcher.ratio()
-    return (ratio, f"close text {ratio:.2f}") if ratio >= _CLOSE_TEXT else (0.0, "different text")
-
-
-def _number(value: Any) -> Decimal | None:
-    """The value of a number, or of a text that is a plain one: pydantic dumps a Decimal as text."""
-    if isinstance(value, str):
-        text = _normal(value)
-        return Decimal(text) if _PLAIN_NUMBER.fullmatch(text) else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    number = Decimal(value)
-    return number if number.is_finite() else None
-
-
-def _same_number(expected: Decimal | None, actual: Decimal | None) -> bool:
-    if expected is None or actual is None:
-        return False
-    # A tolerance between whole numbers would take one long id for another.
-    if expected == expected.to_integral_value() and actual == actual.to_integral_value():
-        return expected == actual
-    return abs(expected - actual) <= _CLOSE_NUMBER * max(abs(expected), abs(actual))
-
-
-def _same_date(expected: str, actual: str) -> bool | None:
-    """Whether two ISO dates or times are the same; None where one of the texts is neither."""
-    if not (_ISO_DATE.fullmatch(expected) and _ISO_DATE.fullmatch(actual)):
-        return None
-    try:
-        first, second = datetime.fromisoformat(expected.upper()), datetime.fromisoformat(actual.upper())
-    except ValueError:
-        return None
-    if len(expected) == len("2024-01-05"):
-        return first.date() == second.date()
-    if first.tzinfo is None or second.tzinfo is None:  # compare what the clocks show
-        first, second = first.replace(tzinfo=UTC), second.replace(tzinfo=UTC)
-    return first == second
+    for i, value in wanted.items():
+        j = pairs.get(i)
+        node = nodes.get((i, j)) if j is not None else None
+        children.append((f"[{i}]", node or _compare(value, None if j is None else found[j], item)))
+    spare = found.keys() - pairs.values()
+    # An item that is left out may be any one of those that belong to no other.
+    extras = sorted(in_order({j: found[j] for j in spare})[sum(map(is_ignored, expected)) :])
+    return children + [(f"[{len(expected) + n}]", _compare(None, found[j], item)) for n, j in enumerate(extras)]

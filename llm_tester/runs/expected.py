@@ -1,0 +1,184 @@
+"""Expected JSON, read and checked against the class of its case before anything is paid."""
+
+import json
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from ..catalog import near
+from ..errors import CaseError
+from .forms import Problem, choices, in_form, is_ignored, perfect, segment
+from .scoring import compare_forms
+from .shapes import Shape, field_names, shape_of
+
+__all__ = ["check_expected", "read_expected"]
+
+_DIRECTIVES = ("$any_of", "$ignore")
+_MAX_DEPTH = 100  # as for replies
+_MAX_NAMED = 20
+
+
+def read_expected(text: str, model_class: type[BaseModel], place: str) -> Any:
+    """Read the expected JSON of a case, and check it.
+
+    Args:
+        text: the JSON.
+        model_class: the class of the case.
+        place: the file, for messages.
+
+    Returns:
+        The value, with its directives.
+
+    Raises:
+        CaseError: it is not JSON, or `check_expected` finds something.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_Object)
+    except json.JSONDecodeError as error:
+        raise CaseError(f"{place}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise CaseError(f"{place}: nested too deeply to be read") from error
+    except ValueError as error:  # Python refuses integers of more than 4,300 digits
+        raise CaseError(f"{place}: holds a number too long to be read: {error}") from error
+    check_expected(value, model_class, place)
+    return _plain(value)
+
+
+def check_expected(value: Any, model_class: type[BaseModel], place: str) -> None:
+    """Check that expected JSON fits its class, and that a perfect reply to it scores 100.
+
+    A required field may be left out: a partial one is fine. The fields may go by name or by alias.
+
+    Args:
+        value: the expected JSON.
+        model_class: the class of the case.
+        place: the file, for messages.
+
+    Raises:
+        CaseError: duplicate, mistyped or unknown keys, NaN, Infinity, malformed directives, values that the class
+            refuses, or a perfect reply that cannot score 100; each with its place in the JSON. If the class's own code
+            breaks, this is a warning: the JSON may be right.
+    """
+    shape = shape_of(model_class)
+    problems = [*_not_json(value, "", 1)]
+    if not problems:
+        problems = [*_wrong_keys(value, shape, "")]
+        named = {problem.place for problem in problems}
+        refused: list[Problem] = []
+        form = in_form(value, shape, refused)
+        problems += [problem for problem in refused if problem.place not in named]
+    if not problems:
+        problems = [*_out_of_reach(form, perfect(in_form(value, shape)), shape)]
+    for problem in problems:
+        if problem.is_of_class:
+            warnings.warn(f"{place}: {problem}; no reply like it can be valid", stacklevel=2)
+    if lines := [f"{place}: {problem}" for problem in problems if not problem.is_of_class]:
+        raise CaseError("\n".join(lines))
+
+
+def _out_of_reach(form: Any, reply: Any, shape: Shape) -> Iterator[Problem]:
+    """What is not right even in a perfect reply, made by asking the class twice: what differs then always differs."""
+    try:
+        compared = compare_forms(form, reply, shape)
+    except CaseError as error:
+        yield Problem("", str(error), is_of_class=True)
+        return
+    for field in compared.fields:
+        if field.score < 1:
+            yield Problem(
+                field.path,
+                f"even a perfect reply scores {compared.accuracy:.1f} of 100: {field.expected!r:.40} against "
+                f"{field.actual!r:.40} is {field.note} (rule: {field.rule}); leave it out with "
+                '{"$ignore": true} or mark the field with Ignore',
+            )
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that knows which of its keys are duplicates."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        keys = [key for key, _ in pairs]
+        self.duplicates = [key for key in self if keys.count(key) > 1] if len(self) < len(keys) else []
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _not_json(value: Any, path: str, depth: int) -> Iterator[Problem]:
+    """What pydantic would not see, or not name: duplicate keys, NaN, values that no JSON has."""
+    if depth > _MAX_DEPTH:
+        yield Problem(path, f"nested deeper than {_MAX_DEPTH} levels")
+    elif isinstance(value, dict):
+        for key in getattr(value, "duplicates", ()):
+            yield Problem(path + segment(key), f"duplicate key {key!r}; remove one")
+        for key, item in value.items():
+            yield from _not_json(item, path + segment(str(key)), depth + 1)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _not_json(item, f"{path}[{i}]", depth + 1)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield Problem(path, f"found {value}; JSON has no NaN, no Infinity and no number as large as this")
+    elif not isinstance(value, str | int | float | None):
+        yield Problem(path, f"found a {type(value).__name__}, expected what JSON can hold")
+
+
+def _wrong_keys(value: Any, shape: Shape, path: str) -> Iterator[Problem]:
+    """Keys that no class here reads, and directives that are none."""
+    if is_ignored(value):
+        return
+    if (options := choices(value)) is not None:
+        for option in options:
+            yield from _wrong_keys(option, shape, path)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _wrong_keys(item, shape.item(i), f"{path}[{i}]")
+    elif isinstance(value, Mapping):
+        known = _known_keys(shape)
+        for key, item in value.items():
+            place = path + segment(key)
+            if (known is None and _is_directive(key, shape)) or (known is not None and key not in known):
+                yield Problem(place, _unknown(key, known or {}, shape))
+            else:
+                yield from _wrong_keys(item, shape.child(known.get(key, key) if known else key), place)
+
+
+def _known_keys(shape: Shape) -> Mapping[str, str] | None:
+    """The keys that an object may have here, each with its field; None if any key may be right."""
+    takes_any = any(
+        model.model_config.get("extra") == "allow"
+        # Such a validator sees the object first, and may read any key.
+        or any(found.info.mode != "after" for found in model.__pydantic_decorators__.model_validators.values())
+        for model in shape.models
+    )
+    if takes_any or not shape.fields or shape.has_mapping:
+        return None
+    names = {name: name for name in shape.fields}
+    for model in shape.models:
+        names |= field_names(model)
+        names = {key: name for key, name in names.items() if key not in model.model_computed_fields}
+    return names
+
+
+def _is_directive(key: str, shape: Shape) -> bool:
+    """Whether a key in an object can only be meant as a directive, because the class wants no object here."""
+    is_open = shape.annotation is Any or shape.models or shape.fields or shape.has_mapping
+    return not is_open and key.startswith("$") and bool(near(key, _DIRECTIVES))
+
+
+def _unknown(key: str, known: Mapping[str, str], shape: Shape) -> str:
+    if key in _DIRECTIVES:
+        return f'a malformed {key}; it is the only key: {{"$any_of": [values]}} or {{"$ignore": true}}'
+    if key in shape.fields:
+        return f"the class computes {key!r}; remove it"
+    hint = near(key, _DIRECTIVES if key.startswith("$") else known)
+    advice = (
+        f"did you mean {' or '.join(map(repr, hint))}?" if hint else f"known are {', '.join([*known][:_MAX_NAMED])}"
+    )
+    return f"unknown key {key!r}; {advice}"
