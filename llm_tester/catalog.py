@@ -27,7 +27,17 @@ from pydantic_core import from_json
 
 from .errors import ConfigError
 
-__all__ = ["env_keys", "known_slugs", "litellm_version", "model_entry", "model_names", "near", "reset", "strip_route"]
+__all__ = [
+    "env_keys",
+    "known_slugs",
+    "litellm_version",
+    "model_entry",
+    "model_names",
+    "near",
+    "package_file",
+    "reset",
+    "strip_route",
+]
 
 _MODELS = "model_prices_and_context_window_backup.json"
 _ENUM = "types/utils.py"
@@ -101,8 +111,8 @@ _ENV_KEYS: Mapping[str, tuple[str, ...]] = {
 _KEYLESS = (
     "a2a a2a_agent auto_router aws_polly aws_textract bedrock chatgpt cursor custom docker_model_runner dotprompt "
     "github_copilot hosted_vllm humanloop langfuse langgraph lemonade litellm_agent llamafile lm_studio "
-    "microsoft_365_copilot mongodb oci ollama oobabooga openai_like petals reducto s3_vectors sagemaker sap transcribe "
-    "triton valkey vertex_ai vllm xinference"
+    "microsoft_365_copilot mongodb oci ollama oobabooga openai_like opensearch petals reducto s3_vectors sagemaker sap "
+    "transcribe triton valkey vertex_ai vllm xinference"
 )
 
 
@@ -132,11 +142,20 @@ def reset() -> None:
     _CACHE.clear()
 
 
-def _read(name: str) -> str:
+def package_file(name: str) -> Path:
+    """The path of a file in LiteLLM's package.
+
+    Raises:
+        ConfigError: LiteLLM is not installed.
+    """
     spec = importlib.util.find_spec("litellm")
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError("The package litellm is not installed; its data files are needed: pip install litellm")
-    path = Path(spec.submodule_search_locations[0]) / name
+    return Path(spec.submodule_search_locations[0]) / name
+
+
+def _read(name: str) -> str:
+    path = package_file(name)
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

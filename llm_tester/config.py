@@ -126,6 +126,10 @@ _OURS = {
 }
 
 
+# Fields of the project that `llm-tester migrate` reads.
+_ORIGINALS = {"bridge", "cost_category", "env_key_secret", "llm_models", "preferred", "py_models", "test_settings"}
+
+
 def _named(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
@@ -147,7 +151,9 @@ class ProviderConfig(_Strict):
         params: any further parameter of the call, LiteLLM's names; `temperature` is 0 where not written.
         timeout: seconds for one attempt.
         max_attempts: tries in all, for rate limits, timeouts, connections and server errors.
-        structured_output: whether the wanted pydantic class is sent as the response schema, where the model takes one.
+        structured_output: how the model is asked for the pydantic class: `auto` (as `native` if the model takes a
+            response schema, else as `prompt`), `native` (the API's response schema), `prompt` (its JSON Schema in the
+            prompt) or `off` (not at all).
         origin: what stands behind `api_base`, where it is not the provider itself; goes into the cassettes' metadata.
         ignore: JSON paths of its request bodies that change every time; neither matched on nor recorded.
         mock: the mock provider's script.
@@ -164,7 +170,7 @@ class ProviderConfig(_Strict):
     params: dict[str, Any] = {}
     timeout: float = Field(default=60.0, gt=0, allow_inf_nan=False)
     max_attempts: int = Field(default=3, ge=1, le=20)
-    structured_output: bool = True
+    structured_output: Literal["auto", "native", "prompt", "off"] = "auto"
     origin: str | None = None
     ignore: tuple[str, ...] = ()
     mock: MockScript = MockScript()
@@ -294,7 +300,10 @@ def _explain(item: Mapping[str, Any], kind: type[BaseModel], prefix: str) -> str
         from .catalog import near
 
         known = (ModelConfig if "models" in item["loc"] else MockScript if "mock" in item["loc"] else kind).model_fields
-        hint = near(str(item["loc"][-1]), known)
+        field = str(item["loc"][-1])
+        if field in _ORIGINALS:
+            return f"{place}: a field of pydantic-llm-tester; `llm-tester migrate` takes its files over"
+        hint = near(field, known)
         fields = f"did you mean {' or '.join(hint)}?" if hint else f"known are {', '.join(sorted(known))}"
         return f"{place}: an unknown field; {fields}"
     message = item["msg"].removeprefix("Value error, ")

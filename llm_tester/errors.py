@@ -53,7 +53,17 @@ __all__ = [
 
 
 class LLMTesterError(BaseException):
-    """The root of the tree; see the module's docstring."""
+    """The root of the tree; see the module's docstring.
+
+    Attributes:
+        attempts: how often the call was tried; 0 if the error came before, or is not a call's.
+        unanswered: of these, how many may have been billed although no reply came.
+        failed_cost: USD that these may have cost, at most; None if that is unknown.
+    """
+
+    attempts: int = 0
+    unanswered: int = 0
+    failed_cost: float | None = 0.0
 
 
 class ConfigError(LLMTesterError, Exception):
@@ -82,11 +92,6 @@ class ProviderError(LLMTesterError, Exception):
         status_code: the HTTP status, None where there was no HTTP reply.
         retry_after: seconds that the provider asked to wait, None where it did not.
 
-    Attributes:
-        failed_cost: USD that the failed attempts may have cost, at most; None if that is unknown.
-        attempts: how often the call was tried.
-        unanswered: of these, how many may have been billed although no reply came.
-
     The original exception is `__cause__`.
     """
 
@@ -106,9 +111,6 @@ class ProviderError(LLMTesterError, Exception):
         self.model = model
         self.status_code = status_code
         self.retry_after = retry_after
-        self.failed_cost: float | None = 0.0
-        self.attempts = 1
-        self.unanswered = 0
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions with keyword-only arguments do not unpickle by themselves, and results cross process pools.
@@ -122,7 +124,7 @@ def _rebuild(kind: type[ProviderError], message: str, state: dict[str, object]) 
 
 
 class MissingKeyError(ProviderError):
-    """No API key where one is needed; names the variable and the file it may stand in."""
+    """No API key, or one that cannot be sent; names the variable and the file that may hold it."""
 
 
 class AuthenticationError(ProviderError):

@@ -10,7 +10,6 @@ explained in docs/prices.md.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from . import catalog
+from .tokens import count_tokens_upper, estimate_tokens
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelPrice
@@ -409,29 +409,3 @@ def _compare(name: str, mine: float, theirs: float) -> Iterator[Disagreement]:
     relative = abs(mine - theirs) / max(mine, theirs) if mine != theirs else 0.0
     if relative > _TOLERANCE:
         yield Disagreement(name, mine, theirs, relative)
-
-
-_ADDED_TOKENS = 512
-
-
-def count_tokens_upper(text: str) -> int:
-    """An upper bound on the tokens of a text sent as one prompt, for budgets; needs no tokenizer and no network.
-
-    A token of a byte-level or byte-fallback vocabulary covers at least one byte of UTF-8, also after the NFKC
-    normalization that some tokenizers apply first. 512 tokens are added for what a provider puts around the text: role
-    marks, a default system prompt, and instructions for tools (346 at Anthropic). Schemas and tools have to be part of
-    the text; images, files, and what the provider fetches by itself are not covered.
-    """
-    plain, normal = (len(form.encode("utf-8", "surrogatepass")) for form in (text, unicodedata.normalize("NFKC", text)))
-    return max(plain, normal) + _ADDED_TOKENS
-
-
-def estimate_tokens(text: str) -> int:
-    """About how many tokens a text is: one for 4 ASCII characters and one for 3 bytes of any other script.
-
-    A rule of thumb, for a preview; LiteLLM's only offline tokenizer, Claude 2's, is slow to load and no nearer to
-    today's models.
-    """
-    size = len(text.encode("utf-8", "surrogatepass"))
-    ascii_characters = sum(character.isascii() for character in text)
-    return -(-(3 * ascii_characters + 4 * (size - ascii_characters)) // 12)

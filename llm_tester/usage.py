@@ -1,36 +1,25 @@
-"""What a call used and cost, and the limit of what a run may spend."""
+"""What a call used and cost. The rules for numbers that cannot be true are in docs/prices.md."""
 
-import contextlib
-import threading
+import math
+import sys
 from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
 from decimal import Decimal
-from typing import Any, Self
+from typing import Annotated, Any, Self, TypeGuard
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
-from .errors import BudgetError
 from .pricing import Cost, Price, Rates, Tokens, cost
 
-__all__ = [
-    "Billed",
-    "Budget",
-    "Reservation",
-    "UsageData",
-    "active_budget",
-    "expected_tokens",
-    "expecting",
-    "format_spent",
-    "format_sum",
-    "format_usd",
-    "spending",
-]
+__all__ = ["Billed", "UsageData", "format_spent", "format_sum", "format_usd"]
 
-_COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
+# The totals with their parts, each with the name of its rate.
+_INPUT = {"prompt_tokens": "input", "cached_tokens": "cached_input", "cache_write_tokens": "cache_write"}
+_OUTPUT = {"completion_tokens": "output", "reasoning_tokens": "reasoning"}
+_COUNTS = (*_INPUT, *_OUTPUT)
 # No context and no reply comes near it; a larger number is a fault of the server's.
 _MOST_TOKENS = 10**12
-# What a reply is expected to take if nothing is known: reserved under a budget.
-LEAST_RESERVED_TOKENS = 1_000
+
+_Count = Annotated[int, Field(ge=0, le=_MOST_TOKENS)]
 
 
 class Billed(BaseModel):
@@ -45,12 +34,15 @@ class Billed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    prompt_tokens: int | None = Field(default=None, ge=0)
-    completion_tokens: int | None = Field(default=None, ge=0)
+    prompt_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
 
 
 class UsageData(BaseModel):
     """What one call used, what that costs, and how long it took.
+
+    A count or an amount that cannot be true (negative, NaN, a text) raises nothing: it becomes 0 or None, and `notes`
+    says what was found.
 
     Attributes:
         provider: the provider's name in the config.
@@ -85,11 +77,11 @@ class UsageData(BaseModel):
     provider: str = ""
     model: str = ""
     answered_model: str | None = None
-    prompt_tokens: int = Field(default=0, ge=0)
-    completion_tokens: int = Field(default=0, ge=0)
-    cached_tokens: int = Field(default=0, ge=0)
-    cache_write_tokens: int = Field(default=0, ge=0)
-    reasoning_tokens: int = Field(default=0, ge=0)
+    prompt_tokens: _Count = 0
+    completion_tokens: _Count = 0
+    cached_tokens: _Count = 0
+    cache_write_tokens: _Count = 0
+    reasoning_tokens: _Count = 0
     price: Price | None = None
     prompt_cost: float | None = None
     completion_cost: float | None = None
@@ -108,32 +100,10 @@ class UsageData(BaseModel):
     notes: tuple[str, ...] = ()
     priceable: bool = True
 
+    @model_validator(mode="before")
     @classmethod
-    def counted(cls, used: Mapping[str, Any], **facts: Any) -> Self:
-        """Usage from what a provider reports; a number that is none is noted and never raises.
-
-        Args:
-            used: token counts by the names of this class, and `answered_model`, `finish_reason` and `billed`.
-            facts: further fields, such as the provider's name.
-        """
-        counts: dict[str, Any] = {}
-        notes: list[str] = []
-        for name in _COUNTS:
-            value = used.get(name)
-            if value is None:
-                continue
-            if (count := _count(value)) is None:
-                notes.append(f"the provider reports {name} as {_shown(value)}, which is no number of tokens")
-            else:
-                counts[name] = count
-        told = {name: used[name] for name in ("answered_model", "finish_reason") if isinstance(used.get(name), str)}
-        billed = used.get("billed") if isinstance(used.get("billed"), Billed) else None
-        return cls(**counts, **told, billed=billed, notes=tuple(notes), priceable=not notes, **facts)
-
-    @property
-    def is_counted(self) -> bool:
-        """Whether its counts are counts; a class may construct usage without validation."""
-        return all(type(getattr(self, name)) is int and getattr(self, name) >= 0 for name in _COUNTS)
+    def _keep_what_can_be_true(cls, given: Any) -> Any:
+        return _believable(given) if isinstance(given, Mapping) else given
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -159,11 +129,13 @@ class UsageData(BaseModel):
         """
         tokens, notes = self._tokens(price)
         found: Cost | None = cost(tokens, price) if price and tokens else None
+        if found and not math.isfinite(found.total_usd):
+            found, notes = None, [*notes, "the rates are too large for a cost"]
         total, source = (found.total_usd, price.source) if found and price else (None, None)
-        if self.billed is not None and self.billed.usd is not None:
+        if self.billed and self.billed.usd is not None:
             # What was billed is one sum; how it divides into input and output nobody says.
             found, total, source = None, self.billed.usd, "provider"
-        elif self.billed is not None and found:
+        elif self.billed and self.billed != Billed() and found:
             source = "provider"
         return self.model_copy(
             update={
@@ -179,47 +151,101 @@ class UsageData(BaseModel):
 
     def _tokens(self, price: Price | None) -> tuple[Tokens | None, list[str]]:
         """The tokens to price, and what does not add up; None if nothing honest can be priced."""
-        if self.billed is not None and self.billed.prompt_tokens is not None:
-            return Tokens(self.billed.prompt_tokens, self.billed.completion_tokens or 0), []
-        if not self.priceable:
+        billed = self.billed or Billed()
+        if not self.priceable and None in (billed.prompt_tokens, billed.completion_tokens):
             return None, []
-        if not self.total_tokens:
+        counts = {name: getattr(self, name) for name in _COUNTS}
+        for billed_total, names in ((billed.prompt_tokens, _INPUT), (billed.completion_tokens, _OUTPUT)):
+            if billed_total is not None:
+                # It has no parts: what was billed has the plain rate.
+                counts |= {**dict.fromkeys(names, 0), next(iter(names)): billed_total}
+        if not counts["prompt_tokens"] and not counts["completion_tokens"]:
             return None, ["the provider reports no tokens"]
-        notes: list[str] = []
-        rates = price.rates(self.prompt_tokens) if price else None
-        cached, written, reasoning = self.cached_tokens, self.cache_write_tokens, self.reasoning_tokens
-        if cached + written > self.prompt_tokens:
-            notes.append(f"cache tokens ({cached} read, {written} written) exceed the input's {self.prompt_tokens}")
-            if rates and not _same(rates, "input", "cached_input", "cache_write"):
-                return None, notes
-            cached = written = 0
-        if reasoning > self.completion_tokens:
-            notes.append(f"reasoning tokens ({reasoning}) exceed the output's {self.completion_tokens}")
-            if rates and not _same(rates, "output", "reasoning"):
-                return None, notes
-            reasoning = 0
-        return Tokens(self.prompt_tokens, self.completion_tokens, cached, written, reasoning), notes
+        rates = price.rates(counts["prompt_tokens"]) if price else None
+        checked = [_parts_checked(counts, names, rates) for names in (_INPUT, _OUTPUT)]
+        notes = [note for _, note in checked if note]
+        if any(parts is None for parts, _ in checked):
+            return None, notes
+        return Tokens(**{name: count for parts, _ in checked for name, count in (parts or {}).items()}), notes
 
 
-def _same(rates: Rates, *names: str) -> bool:
-    return len({getattr(rates, name) for name in names}) == 1
+def _parts_checked(
+    counts: Mapping[str, int], names: Mapping[str, str], rates: Rates | None
+) -> tuple[dict[str, int] | None, str | None]:
+    """A total and its parts as they can be priced, and a note if the parts are more than the total.
+
+    Args:
+        counts: all token counts by name.
+        names: the names of the total and of its parts, each with the name of its rate.
+        rates: the rates; None if unknown.
+    """
+    total, *parts = names
+    if sum(counts[part] for part in parts) <= counts[total]:
+        return {name: counts[name] for name in names}, None
+    listed = " and ".join(f"{part} ({counts[part]})" for part in parts)
+    note = f"{listed} exceed {total} ({counts[total]})"
+    if rates is None:
+        return None, note
+    if len({getattr(rates, rate) for rate in names.values()}) > 1:
+        return None, f"{note}, and have another rate, so the cost is unknown"
+    return {**dict.fromkeys(names, 0), total: counts[total]}, f"{note}; they have the same rate, so the cost is right"
+
+
+def _believable(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a `UsageData` without what cannot be true, and a note for each of these."""
+    kept: dict[str, Any] = {name: value for name, value in given.items() if name not in _COUNTS}
+    notes = list(_bad_counts(given, kept))
+    kept["priceable"] = bool(given.get("priceable", True)) and not notes
+    for name in ("prompt_cost", "completion_cost", "total_cost", "elapsed_seconds"):
+        value = kept.get(name)
+        if _is_amount(value):
+            continue
+        kept.pop(name, None)
+        if value is not None:
+            notes.append(f"the provider reports {name} as {_shown(value)}, which is no such number")
+    for name in ("answered_model", "finish_reason"):
+        if not isinstance(kept.get(name), str):
+            kept.pop(name, None)
+    try:
+        kept["billed"] = None if kept.get("billed") is None else Billed.model_validate(kept["billed"])
+    except ValidationError:
+        notes.append(f"the provider reports {_shown(kept.pop('billed'))} as what it billed, which is no such number")
+    before = given.get("notes") or ()
+    return {**kept, "notes": tuple(dict.fromkeys([*before, *notes]))}
+
+
+def _bad_counts(given: Mapping[str, Any], kept: dict[str, Any]) -> Iterator[str]:
+    """Keeps the token counts that are counts; a sentence for each that is not."""
+    for name in _COUNTS:
+        value = given.get(name)
+        if value is None:
+            continue
+        if (count := _count(value)) is None:
+            yield f"the provider reports {name} as {_shown(value)}, which is no number of tokens"
+        else:
+            kept[name] = count
+    missing = [name for name in ("prompt_tokens", "completion_tokens") if given.get(name, 0) is None]
+    if len(missing) == 1:
+        yield f"the provider does not report {missing[0]}"
 
 
 def _count(value: object) -> int | None:
     """A number of tokens; None for what is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    # No larger number is made an int: that of 1e308 has 309 digits.
+    if not _is_amount(value) or value > _MOST_TOKENS or value != int(value):
         return None
-    if isinstance(value, float):
-        if not value.is_integer():
-            return None
-        value = int(value)
-    return value if 0 <= value <= _MOST_TOKENS else None
+    return int(value)
+
+
+def _is_amount(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max
 
 
 def _shown(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _MOST_TOKENS:
         return "a number of more than 12 digits"
-    return repr(value)[:40]
+    # Of an object of any other kind, its text may be anything, of any length.
+    return repr(value)[:40] if isinstance(value, int | float | str) else type(value).__name__
 
 
 def format_usd(usd: float | None, *, at_least: bool = False) -> str:
@@ -237,151 +263,22 @@ def format_sum(usd: float, unknown: int) -> str:
 
 
 def format_spent(spent_usd: float, unknown: int, at_most_usd: float | None, unanswered: int) -> str:
-    """What was spent, for a person: what is known, and next to it what it is at most.
+    """What was spent, for a person: what is known, and next to it what else may have been billed.
 
     Args:
         spent_usd: USD that replies are known to have cost.
         unknown: live replies of unknown cost.
-        at_most_usd: USD if each call that got no reply was billed in full; None if unknown.
+        at_most_usd: `spent_usd`, and USD that calls without a reply may have cost; None if that is unknown.
         unanswered: calls that may have been billed without a reply.
     """
     text = format_sum(spent_usd, unknown)
-    if not unanswered:
+    if not unanswered or at_most_usd == spent_usd:
         return text
     calls = f"the {unanswered} calls without a reply were" if unanswered > 1 else "the call without a reply was"
+    if at_most_usd is None:
+        return f"{text}, and an unknown amount more if {calls} billed"
+    if unknown:
+        # With replies of unknown cost there is no sum that could be called the most.
+        more = float(Decimal(repr(at_most_usd)) - Decimal(repr(spent_usd)))
+        return f"{text}, and up to {format_usd(more)} more if {calls} billed"
     return f"{text}, at most {format_usd(at_most_usd)} if {calls} billed"
-
-
-class Budget:
-    """One limit for a whole run, over all threads: what could exceed it is not called.
-
-    Args:
-        limit_usd: the most that may be spent.
-
-    Raises:
-        BudgetError: the limit is not a positive, finite number.
-    """
-
-    def __init__(self, limit_usd: float) -> None:
-        if isinstance(limit_usd, bool) or not isinstance(limit_usd, int | float) or not 0 < limit_usd < float("inf"):
-            raise BudgetError(f"a budget of {limit_usd!r} USD is unusable; expected a positive number, such as 0.50")
-        self.limit = Decimal(repr(limit_usd))
-        self._lock = threading.Lock()
-        self._spent = Decimal(0)
-        self._reserved = Decimal(0)
-        self._largest: dict[str, int] = {}
-
-    @property
-    def spent_usd(self) -> float:
-        """What was spent so far; a call without a reply that may have been billed counts with its worst case."""
-        with self._lock:
-            return float(self._spent)
-
-    def reserve(self, usd: float | None, what: str) -> "Reservation":
-        """Sets an amount aside for one attempt, until the reservation ends.
-
-        Args:
-            usd: what the attempt can cost; None if nobody knows.
-            what: the provider and model, for the message.
-
-        Raises:
-            BudgetError: the amount is unknown, or would exceed the limit with what is spent and set aside.
-        """
-        limit = format_usd(float(self.limit))
-        if usd is None:
-            raise BudgetError(
-                f"{what}: its price is unknown, so it is not called under a budget of {limit}; write cost_input and "
-                "cost_output (0 for free) in its config entry"
-            )
-        amount = Decimal(repr(usd))
-        with self._lock:
-            if amount > self.limit - self._spent - self._reserved:
-                raise BudgetError(
-                    f"{what}: the budget of {limit} does not allow another call; raise it, or write max_tokens in the "
-                    "entry's params, so that less is set aside for each call"
-                )
-            self._reserved += amount
-        return Reservation(self, amount)
-
-    def end(self, reserved: Decimal, spent: Decimal) -> None:
-        """Gives back what was set aside, and counts what was spent."""
-        with self._lock:
-            self._reserved -= reserved
-            self._spent += spent
-
-    def charge(self, usd: float) -> None:
-        """Counts USD for which nothing was set aside."""
-        self.end(Decimal(0), Decimal(repr(usd)))
-
-    def note_reply(self, what: str, tokens: int) -> None:
-        """Remembers the size of a reply of a model, in tokens, for what is set aside for its next one."""
-        with self._lock:
-            self._largest[what] = max(tokens, self._largest.get(what, 0))
-
-    def reply_tokens(self, what: str) -> int:
-        """The tokens to expect of a model's reply if its entry sets no limit.
-
-        Its largest reply so far in this run, else four times the expected JSON; at least 1,000.
-        """
-        with self._lock:
-            known = self._largest.get(what)
-        return max(LEAST_RESERVED_TOKENS, 4 * expected_tokens() if known is None else known)
-
-
-class Reservation:
-    """What a budget has set aside for one attempt; a context manager that gives it back.
-
-    Args:
-        budget: the budget; None for a call without one.
-        amount: USD set aside.
-    """
-
-    def __init__(self, budget: Budget | None = None, amount: Decimal = Decimal(0)) -> None:
-        self._budget = budget
-        self._amount = amount
-        self._actual = amount
-
-    def settle(self, usd: float) -> None:
-        """Says what the attempt cost, in USD; until then the whole amount counts."""
-        self._actual = Decimal(repr(usd))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._budget is not None:
-            self._budget.end(self._amount, self._actual)
-
-
-_budget: ContextVar[Budget | None] = ContextVar("llm_tester_budget", default=None)
-_expected: ContextVar[int] = ContextVar("llm_tester_expected_tokens", default=0)
-
-
-def active_budget() -> Budget | None:
-    """The budget of the calling context."""
-    return _budget.get()
-
-
-def expected_tokens() -> int:
-    """The tokens of the reply that the calling context expects; 0 if it does not say."""
-    return _expected.get()
-
-
-@contextlib.contextmanager
-def spending(budget: Budget | None) -> Iterator[None]:
-    """Puts the live calls of the calling context under a budget."""
-    token = _budget.set(budget)
-    try:
-        yield
-    finally:
-        _budget.reset(token)
-
-
-@contextlib.contextmanager
-def expecting(tokens: int) -> Iterator[None]:
-    """Says how many tokens the replies to the calling context's calls are expected to have."""
-    token = _expected.set(tokens)
-    try:
-        yield
-    finally:
-        _expected.reset(token)

@@ -91,12 +91,14 @@ PROVIDERS: dict[str, Entry] = {
         "api_base": "https://generativelanguage.googleapis.com/v1beta",
         "models": ["gemini-3-flash-preview"],
     },
-    "groq": {"models": ["llama-3.3-70b-versatlie", "non-existent", "openai/gpt-oss-120b", "qwen/qwen3-32b"]},
-    # LiteLLM's own route fails at this reply's service tier.
-    "groq.openai": {
-        "provider_type": "openai",
-        "api_base": "https://api.groq.com/openai/v1",
-        "models": ["llama-3.3-70b-versatile"],
+    "groq": {
+        "models": [
+            "llama-3.3-70b-versatile",
+            "llama-3.3-70b-versatlie",
+            "non-existent",
+            "openai/gpt-oss-120b",
+            "qwen/qwen3-32b",
+        ],
     },
     # LiteLLM's own route first asks huggingface.co where a model is served.
     "huggingface.nebius": {
@@ -149,7 +151,7 @@ PROVIDERS: dict[str, Entry] = {
             "z-ai/glm-4.6",
         ],
     },
-    # LiteLLM's own route cannot read this reply's annotations; its Databricks route, as plain, does not look at them.
+    # LiteLLM 1.108's own route cannot read this reply's annotations; its Databricks route does not look at them.
     "openrouter.databricks": {
         "provider_type": "databricks",
         "api_base": "https://openrouter.ai/api/v1",

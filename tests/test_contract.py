@@ -563,7 +563,7 @@ def test_counts_that_do_not_add_up_are_a_note_on_a_paid_reply(write_config: Call
     assert provider is not None
     text, usage = provider.get_response("Say yes.", "A source.")
     assert text
-    assert "cache tokens" in usage.notes[0]
+    assert "cached_tokens (300)" in usage.notes[0]
     assert usage.total_cost == pytest.approx(usage.total_tokens / 1e6)
 
 

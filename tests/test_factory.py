@@ -56,7 +56,9 @@ def test_three_lines_are_a_provider(write_config: Write) -> None:
 def test_a_model_that_is_not_listed_but_known_can_be_asked_for(caplog: pytest.LogCaptureFixture) -> None:
     provider = create_provider("openai")
     assert provider is not None
-    assert provider.get_model_config("gpt-4o") == ModelConfig(name="gpt-4o")
+    known = provider.get_model_config("gpt-4o")
+    assert known is not None
+    assert (known.name, known.cost_input, known.max_output_tokens) == ("gpt-4o", 2.5, 16384)
     assert provider.get_model_config("gpt-4oo") is None
     assert "gpt-4o" in caplog.text
     with pytest.raises(UnknownModelError, match="near ones are") as caught:
@@ -326,3 +328,88 @@ def test_logging_is_quiet_by_default(write_config: Write, caplog: pytest.LogCapt
         create_provider("groq")
     assert caplog.text == ""
     assert provider_factory.get_available_providers()
+
+
+BROKEN = {
+    "import": ("raise RuntimeError('no licence')\n", "RuntimeError: no licence", 1),
+    "exit": ("import sys\n\nsys.exit('not on this machine')\n", "SystemExit: not on this machine", 3),
+    "syntax": ("x = 1\ndef (:\n", "SyntaxError: invalid syntax", 2),
+    "missing": ("import no_such_package_at_all\n", "ModuleNotFoundError: No module named 'no_such_package_at_all'", 1),
+    "init": (
+        "from llm_tester.llms.base import BaseLLM\n"
+        "class Thing(BaseLLM):\n"
+        "    def __init__(self, config=None):\n"
+        "        raise ZeroDivisionError('1/0')\n"
+        "    def _call_llm_api(self, prompt, system_prompt, model_name, model_config):\n"
+        "        return '', {}\n",
+        "ZeroDivisionError: 1/0",
+        4,
+    ),
+}
+
+
+@pytest.mark.parametrize("way", ["external_providers.json", "provider_type"])
+@pytest.mark.parametrize("kind", sorted(BROKEN))
+def test_what_a_providers_code_raises_is_its_own_initialization_error(
+    kind: str, way: str, tmp_path: Path, write_config: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the provider, the module, the place and the cause, and the other providers start."""
+    code, cause, line = BROKEN[kind]
+    name = f"broken_{kind}_{way[:8]}"
+    (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    entries: dict[str, Any] = dict(GROQ)
+    if way == "provider_type":
+        entries["mine"] = {"provider_type": f"{name}:Thing", "models": ["m"]}
+    else:
+        (tmp_path / way).write_text(json.dumps({"mine": {"module": name, "class": "Thing"}}))
+    write_config(entries)
+    manager = ProviderManager(["mine", "groq"])
+    assert list(manager.provider_instances) == ["groq"]
+    message = manager.initialization_errors["mine"]
+    assert message.startswith("mine: ")
+    assert name in message
+    assert f"{tmp_path / name}.py, line {line} raised {cause}" in message
+    assert "Traceback" not in message
+    assert "groq" in discover_provider_classes()
+    assert llm_registry.get_provider_info("mine")["problem"] == message
+    with pytest.raises(ConfigError, match="mine: "):
+        create_provider("mine")
+
+
+def test_an_init_that_forgets_the_config_says_so(write_config: Write) -> None:
+    write_config({"x": {"provider_type": "test_factory:Forgetful", "models": ["m"]}})
+    with pytest.raises(ConfigError, match=r"does not call super\(\).__init__\(config\)"):
+        create_provider("x")
+
+
+class Forgetful(Echo):
+    def __init__(self, config: ProviderConfig | None = None) -> None:
+        pass
+
+
+def test_a_key_in_what_a_constructor_raises_is_redacted(write_config: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUOTED_API_KEY", "canary-0123456789-canary")
+    write_config({"x": {"provider_type": "test_factory:Quoting", "models": ["m"], "env_key": "QUOTED_API_KEY"}})
+    with pytest.raises(ConfigError) as caught:
+        create_provider("x")
+    assert "canary-0123456789" not in str(caught.value)
+
+
+class Quoting(Echo):
+    def __init__(self, config: ProviderConfig | None = None) -> None:
+        raise ValueError("the key canary-0123456789-canary is refused")
+
+
+def test_a_models_config_says_what_is_known_of_it(write_config: Write) -> None:
+    """Prices and limits that were not written are derived from LiteLLM's data, not None."""
+    write_config({"openai": {"models": ["gpt-4o", {"name": "gpt-4o-mini", "cost_input": 9, "cost_output": 9}]}})
+    provider = create_provider("openai")
+    assert provider is not None
+    known = provider.get_model_config("gpt-4o")
+    assert known is not None
+    assert (known.cost_input, known.cost_output, known.cost_cached_input) == (2.5, 10.0, 1.25)
+    assert (known.max_input_tokens, known.max_output_tokens) == (128000, 16384)
+    written = provider.get_model_config("gpt-4o-mini")
+    assert written is not None
+    assert (written.cost_input, written.max_input_tokens) == (9.0, 128000)

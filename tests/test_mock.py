@@ -57,12 +57,25 @@ def test_it_answers_with_a_valid_instance_the_same_each_time() -> None:
     assert first[1].prompt_tokens > 0
 
 
-def test_mock_anything_is_the_mock_under_that_name() -> None:
-    manager = ProviderManager(["mock_anything"])
-    text, usage = manager.get_response("mock_anything", "a", "b", model_class=Part)
+@pytest.mark.parametrize("name", ["mock_anything", "mock_of_my_own", "mock_2"])
+def test_mock_anything_is_the_mock_under_that_name(name: str) -> None:
+    manager = ProviderManager([name])
+    text, usage = manager.get_response(name, "a", "b", model_class=Part)
     assert Part.model_validate_json(text)
     assert usage is not None
-    assert usage.provider == "mock_anything"
+    assert (usage.provider, usage.total_cost) == (name, 0.0)
+
+
+def test_an_entry_of_a_mocks_name_is_laid_over_the_mock_or_is_its_own(write_config: Write) -> None:
+    write_config(
+        {"mock_slow": {"mock": {"replies": {"*": "late"}}}, "mock_groq": {"provider_type": "groq", "models": ["m"]}}
+    )
+    slow, groq = get_llm_provider("mock_slow"), get_llm_provider("mock_groq")
+    assert slow is not None
+    assert slow.get_response("a", "b")[0] == "late"
+    assert groq is not None
+    assert [model.name for model in groq.config.models] == ["m"]
+    assert get_llm_provider("mocking") is None
 
 
 def test_what_is_registered_is_answered_by_every_mock_until_the_reset() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import genai_prices
 import pytest
 from genai_prices.data_snapshot import get_snapshot
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -42,7 +42,7 @@ ROOT = Path(__file__).parents[1]
 EXACT = 1e-12  # USD
 
 # The releases whose prices are typed below. Prices change with releases, and others prove nothing about our arithmetic.
-TYPED_FOR = {"litellm": ("1.106.2", "1.107.0rc2"), "genai-prices": ("0.2.3",)}
+TYPED_FOR = {"litellm": ("1.108.0", "1.110.2"), "genai-prices": ("0.2.3",)}
 INSTALLED = {name: importlib.metadata.version(name) for name in TYPED_FOR}
 typed_prices = pytest.mark.skipif(
     any(INSTALLED[name] not in versions for name, versions in TYPED_FOR.items()),
@@ -375,6 +375,7 @@ def exact(rate: float) -> Fraction:
     return Fraction(repr(rate)) / 1_000_000
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # the first draw imports much, slowly on a busy machine
 @given(usages(), prices())
 def test_a_cost_is_exact(tokens: Tokens, price: Price) -> None:
     at = price.rates(tokens.prompt_tokens)
@@ -507,13 +508,14 @@ def test_litellms_rules_that_are_code_are_still_there() -> None:
 # --- tokens of a text ---
 
 
+@settings(deadline=None)  # the first example loads the encoding
 @given(st.text(), st.text())
 def test_the_upper_bound(text: str, more: str) -> None:
     bound = count_tokens_upper(text)
     assert bound >= len(text.encode("utf-8", "surrogatepass"))
     assert bound >= estimate_tokens(text)
     assert count_tokens_upper(text + text) >= bound
-    assert estimate_tokens(text + more) <= estimate_tokens(text) + estimate_tokens(more)
+    assert count_tokens_upper(text + more) <= count_tokens_upper(text) + count_tokens_upper(more)
 
 
 def test_the_upper_bound_counts_what_normalization_makes() -> None:
@@ -549,8 +551,37 @@ def test_no_text_has_more_tokens_than_bytes(tokenizer: Any, text: str) -> None:
     ],
 )
 def test_the_estimate_is_near(tokenizer: Any, text: str) -> None:
-    assert 0.6 < estimate_tokens(text) / len(tokenizer.encode(text).ids) < 1.6
+    # Claude 2's is from before o200k_base; it spends twice the tokens on Cyrillic.
+    assert 0.45 < estimate_tokens(text) / len(tokenizer.encode(text).ids) < 1.2
 
 
-def test_the_estimate() -> None:
-    assert [estimate_tokens(text) for text in ("", "a", "abcd", "abcde", "极", "ab极光")] == [0, 1, 1, 2, 1, 3]
+@pytest.mark.parametrize("model", ["gpt-4o", "openai/gpt-4o-mini", "responses/gpt-5.4", "openai/gpt-oss-20b"])
+def test_openais_newer_models_are_counted_in_their_own_encoding(model: str) -> None:
+    # tiktoken's o200k_base, by OpenAI's tokenizer page: "The| Aurora| Lamp| costs| |39|.|90| EUR|."
+    assert estimate_tokens("The Aurora Lamp costs 39.90 EUR.", model) == 10
+
+
+def test_the_estimate_depends_on_the_models_encoding() -> None:
+    text = "Стоимость лампы составляет тридцать девять евро."
+    newer, older = (estimate_tokens(text, model) for model in ("gpt-4o", "gpt-4"))
+    assert newer < older
+    assert estimate_tokens(text, "claude-sonnet-5") == estimate_tokens(text) == newer
+    assert estimate_tokens("<|endoftext|>") > 1
+    assert estimate_tokens("") == 0
+
+
+def test_the_estimate_needs_neither_litellm_nor_the_network(tmp_path: Path) -> None:
+    """The files come with LiteLLM's package, and tiktoken's own cache is left alone."""
+    code = (
+        "import os, socket, sys\n"
+        "def refuse(*_): raise OSError('no network')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n"
+        "from llm_tester.pricing import estimate_tokens\n"
+        "assert 'tiktoken' not in sys.modules\n"
+        "assert estimate_tokens('hello world') == 2\n"
+        "assert 'litellm' not in sys.modules\n"
+        "assert os.environ['TIKTOKEN_CACHE_DIR'] == sys.argv[1]\n"
+    )
+    environment = {**os.environ, "TIKTOKEN_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, check=True, timeout=60)
+    assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from conftest import WIRES, wire_entry
-from pydantic import BaseModel
 from standins import Fault, Reply, StandIn
 
 from llm_tester import use_cassette
@@ -30,11 +29,6 @@ from llm_tester.llms.llm_registry import get_llm_provider
 
 REPLY = Reply("yes", input_tokens=1000, output_tokens=50, cached_tokens=300, reasoning_tokens=30)
 KEY = "wire-canary-0123456789"
-
-
-class Product(BaseModel):
-    name: str
-    price: float
 
 
 @pytest.fixture
@@ -220,18 +214,6 @@ def test_an_input_that_does_not_fit_has_its_own_error(
     provider = provider_on(wire, standin(REPLY, faults=[Fault(status=400, body=body)]))
     with pytest.raises(ContextTooLongError):
         provider.get_response("Say yes.", "A source.")
-
-
-@pytest.mark.parametrize("wire", WIRES)
-def test_the_class_goes_out_as_a_schema_and_can_be_kept_in(
-    wire: str, standin: Callable[..., StandIn], provider_on: Callable[..., BaseLLM]
-) -> None:
-    server = standin(Reply('{"name": "Lamp", "price": 39.9}'))
-    provider_on(wire, server).get_response("Extract.", "A lamp.", model_class=Product)
-    provider_on(wire, server, structured_output=False).get_response("Extract.", "A lamp.", model_class=Product)
-    with_schema, without = (str(request.body) for request in server.requests)
-    assert ("price" in with_schema) == (wire != "pydantic-mistral")
-    assert "price" not in without
 
 
 @pytest.mark.parametrize("wire", WIRES)

@@ -52,6 +52,7 @@ class Cassette:
         record_errors: whether failures are recorded and replayed too; for tests that are about errors.
         ignore: JSON paths of request bodies that are not matched on, such as `$.user`.
         shared: whether other tests use the file too, so that `rewrite` drops nothing.
+        max_age: days after which a recording is replaced by the same reply too, so that it is no longer old.
 
     Attributes:
         path: the file, absolute.
@@ -77,6 +78,7 @@ class Cassette:
         record_errors: bool = False,
         ignore: Sequence[str] = (),
         shared: bool = False,
+        max_age: float | None = None,
     ) -> None:
         self.path = check_path(path)
         self.mode = check_mode(record)
@@ -85,6 +87,7 @@ class Cassette:
         self.scrubber = scrubber or default_scrubber()
         self.record_errors = record_errors
         self.shared = shared
+        self.max_age = max_age
         self._ignored = ignoring.parse(ignore)
         self._again = again or (lambda mode: f"open {path} with record={mode!r}")
         self.outer: Cassette | None = None
@@ -252,14 +255,16 @@ class Cassette:
         """Gives a recorded interaction the place of an old one: the first of the same request that is still unused.
 
         Returns:
-            The old one if the reply is the same, so that recording it again changes no line; else the new one.
+            The old one if the reply is the same and not too old, so that recording it again changes no line; else the
+            new one.
         """
         waiting = self._waiting[new.key]
         if not waiting:
             return new
         old = waiting.popleft()
         self._played.add(id(old))
-        found = old if (old.request, old.response) == (new.request, new.response) else new
+        is_same = (old.request, old.response) == (new.request, new.response)
+        found = old if is_same and not self._is_too_old(old) else new
         found.order = new.order
         self._replaced[id(found)] = old
         return found
@@ -323,9 +328,18 @@ class Cassette:
             return [interaction for interaction in self._loaded if id(interaction) not in self._played]
 
     def age_days(self) -> float | None:
-        """Days since the oldest interaction was recorded; None where the file does not say."""
-        dates = [date for interaction in self._loaded if (date := _date(interaction.recorded.get("at")))]
-        return (datetime.now(UTC) - min(dates)).total_seconds() / 86400 if dates else None
+        """Days since the oldest interaction was recorded; None if the file does not say."""
+        ages = [age for interaction in self._loaded if (age := _age_days(interaction)) is not None]
+        return max(ages, default=None)
+
+    def _is_too_old(self, interaction: Interaction) -> bool:
+        age = _age_days(interaction)
+        return self.max_age is not None and age is not None and age > self.max_age
+
+
+def _age_days(interaction: Interaction) -> float | None:
+    date = _date(interaction.recorded.get("at"))
+    return (datetime.now(UTC) - date).total_seconds() / 86400 if date else None
 
 
 def _date(text: object) -> datetime | None:

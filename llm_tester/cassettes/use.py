@@ -132,6 +132,7 @@ def use_cassette(
     record_errors: bool = False,
     ignore: Sequence[str] = (),
     shared: bool = False,
+    max_age: float | None = None,
 ) -> Iterator[Cassette]:
     """Records and replays the HTTP requests of the calling context, and of no other.
 
@@ -148,6 +149,7 @@ def use_cassette(
         record_errors: whether failures (a status of 400 and above) are recorded too; for tests that are about errors.
         ignore: JSON paths of request bodies that are neither matched on nor recorded, such as `$.user`.
         shared: whether other tests use the file too, so that `rewrite` drops nothing from it.
+        max_age: days after which a recording is replaced by the same reply too, so that it is no longer old.
 
     Yields:
         The cassette.
@@ -166,6 +168,7 @@ def use_cassette(
         record_errors=record_errors,
         ignore=ignore,
         shared=shared,
+        max_age=max_age,
     )
     opened_by = callers(sys._getframe(2))
     _patch.install()

@@ -4,22 +4,25 @@ Each attempt has a `cassettes.Call` of its own, which knows what went over HTTP:
 seconds its exchange took, and what the reply's body was.
 """
 
+import copy
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from .. import cassettes
+from ..budget import Limits, Reservation, active_budget
 from ..config import ModelConfig
-from ..errors import BudgetError, CassetteError, ConfigError, ProviderError, UnusableReplyError
+from ..errors import BudgetError, CassetteError, LLMTesterError, ProviderError, UnusableReplyError
 from ..pricing import Quote
-from ..usage import Reservation, UsageData, active_budget
+from ..usage import UsageData
 from .error_mapping import never_connected, provider_error
 
 if TYPE_CHECKING:
     from .base import BaseLLM
 
-__all__ = ["Limits", "make_call", "measured", "total"]
+__all__ = ["make_call"]
 
 log = logging.getLogger("llm_tester")
 
@@ -28,24 +31,38 @@ LONGEST_WAIT = 60.0
 FIRST_WAIT = 0.5
 
 _TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
+_REPORTED = (*_TOKENS, "answered_model", "finish_reason", "elapsed_seconds", "billed", "priceable")
 
-Used = Mapping[str, Any] | UsageData | None
-Api = Callable[[], tuple[object, Used]]
+# Makes one request: gives the reply's text and its usage, and may be a user's own code, which may give anything.
+Api = Callable[[], object]
 
 
-class Limits(NamedTuple):
-    """What one attempt can cost.
+@dataclass
+class _Failures:
+    """The failed attempts of a call so far.
 
     Attributes:
-        worst_usd: USD at most; None if nobody knows.
-        reserve_usd: USD to set aside under a budget: the worst case, or an estimate if nothing limits the reply.
+        attempts: how many there were.
+        unanswered: of these, how many may have been billed.
+        usd: USD that these may have cost, at most; None if that is unknown.
     """
 
-    worst_usd: float | None = None
-    reserve_usd: float | None = None
+    attempts: int = 0
+    unanswered: int = 0
+    usd: float | None = 0.0
+
+    def add(self, attempts: int, unanswered: int, usd: float | None) -> None:
+        self.attempts += attempts
+        self.unanswered += unanswered
+        self.usd = None if self.usd is None or usd is None else self.usd + usd
+
+    def write_into(self, error: LLMTesterError) -> None:
+        error.attempts, error.unanswered, error.failed_cost = self.attempts, self.unanswered, self.usd
 
 
-def make_call(provider: "BaseLLM", model: ModelConfig, api: Api, limits: Limits) -> tuple[str, UsageData]:
+def make_call(
+    provider: "BaseLLM", model: ModelConfig, api: Api, limits: Limits, max_attempts: int | None = None
+) -> tuple[str, UsageData]:
     """Calls a provider's API until it replies, as often as its entry allows.
 
     Args:
@@ -53,71 +70,77 @@ def make_call(provider: "BaseLLM", model: ModelConfig, api: Api, limits: Limits)
         model: what is known of the model.
         api: makes one request; what `_call_llm_api` returns.
         limits: what one attempt can cost.
+        max_attempts: tries in all; the entry's if None.
 
     Returns:
         The reply's text and its usage.
 
     Raises:
-        ProviderError: the last attempt's error.
-        BudgetError: an attempt could exceed the run's budget.
+        ProviderError: the last attempt's error; also if the budget does not allow another attempt.
+        BudgetError: the first attempt could exceed the run's budget.
         CassetteError: the recording cannot be read or written.
         CassetteMismatch: the request differs from what was recorded.
     """
-    failed: list[float | None] = []
-    for number in range(1, provider.config.max_attempts + 1):
+    failures, last = _Failures(), None
+    while True:
         try:
-            with (
-                cassettes.call(over_http=provider.uses_http) as call,
-                _reserved(provider, model, limits) as reservation,
-            ):
-                try:
-                    reply, usage = measured(provider, model.name, api, call)
-                except Exception as error:
-                    if _may_be_billed(_mapped(error, provider, model), call):
-                        failed.append(limits.worst_usd)
-                        reservation.settle(_known(limits))
-                    else:
-                        reservation.settle(0.0)
-                    raise
-                told = {"attempts": number, "failed_cost": total(failed), "unanswered": len(failed)}
-                usage = usage.model_copy(update=told)
-                _settle(reservation, usage, f"{provider.config.name}, {model.name}", limits)
-                _note(provider, usage, call)
-                return reply, usage
-        except (BudgetError, ConfigError):
-            raise
+            return _attempt(provider, model, api, limits, failures)
+        except BudgetError as error:
+            if last is None:
+                raise
+            last.args = (f"{last}; not tried again: {error}",)
+            raise last from last.__cause__
+        except Exception as error:  # noqa: BLE001 (whatever a provider raises is mapped, and raised unless tried again)
+            last = _ours(error, provider, model)
+            failures.write_into(last)
+            is_last = failures.attempts >= (max_attempts or provider.config.max_attempts)
+            if is_last or not _is_retryable(last) or not _pause(last, failures.attempts):
+                raise last from error.__cause__ or error
+            log.info("%s: attempt %d failed, trying again: %s", provider.config.name, failures.attempts, last)
+
+
+def _attempt(
+    provider: "BaseLLM", model: ModelConfig, api: Api, limits: Limits, failures: _Failures
+) -> tuple[str, UsageData]:
+    """Makes one attempt under the budget; what fails is added to the failures."""
+    with cassettes.call(over_http=provider.uses_http) as call, _reserved(provider, model, limits) as reservation:
+        try:
+            reply, usage = _measured(provider, model, api, call)
         except Exception as error:
-            if (broken := _cassette_error(error)) is not None:
-                raise type(broken)(*broken.args) from error
-            mapped = _mapped(error, provider, model)
-            mapped.failed_cost, mapped.attempts, mapped.unanswered = total(failed), number, len(failed)
-            if number == provider.config.max_attempts or not mapped.retryable or not _pause(mapped, number):
-                if mapped is error:
-                    raise
-                raise mapped from error
-            log.info("%s: attempt %d failed, trying again: %s", provider.config.name, number, mapped)
-    raise AssertionError("max_attempts is at least 1")
+            # A copy, because a class may raise one instance again and again.
+            ours = copy.copy(_ours(error, provider, model))
+            # An override that calls `BaseLLM.get_response` has had attempts of its own.
+            made = (ours.attempts, ours.unanswered, ours.failed_cost)
+            if not ours.attempts:
+                made = (1, 1, limits.worst_usd) if _may_be_billed(error, ours, call) else (1, 0, 0.0)
+            failures.add(*made)
+            if not made[1]:
+                reservation.settle(0.0)
+            elif made[2] is not None:
+                reservation.settle(made[2])
+            raise ours from error
+        own = usage.failed_cost or 0.0
+        if usage.spent_usd is not None:
+            reservation.settle(usage.spent_usd + own)
+        failures.add(usage.attempts, usage.unanswered, usage.failed_cost)
+        told = {"attempts": failures.attempts, "unanswered": failures.unanswered, "failed_cost": failures.usd}
+        usage = usage.model_copy(update=told)
+        if (budget := active_budget()) is not None and not usage.replayed:
+            budget.note_reply(f"{provider.config.name}, {model.name}", usage.completion_tokens)
+        _note(provider, usage, call)
+        return reply, usage
 
 
-def total(costs: Sequence[float | None]) -> float | None:
-    """The sum of costs in USD; None if one of them is unknown."""
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) if len(known) == len(costs) else None
-
-
-def _known(limits: Limits) -> float:
-    return limits.worst_usd if limits.worst_usd is not None else limits.reserve_usd or 0.0
-
-
-def _settle(reservation: Reservation, usage: UsageData, what: str, limits: Limits) -> None:
-    """Counts a reply against the budget; one of unknown cost with all that was set aside for it."""
-    if usage.spent_usd is not None:
-        reservation.settle(usage.spent_usd)
-    if (budget := active_budget()) is not None and not usage.replayed:
-        budget.note_reply(what, usage.completion_tokens)
-
-
-def _mapped(error: Exception, provider: "BaseLLM", model: ModelConfig) -> ProviderError:
+def _ours(error: Exception, provider: "BaseLLM", model: ModelConfig) -> LLMTesterError:
+    """The error of this package for whatever an attempt raised; raise it `from` the original."""
+    link: BaseException | None = error
+    while link is not None and not isinstance(link, CassetteError):
+        link = link.__cause__ or link.__context__
+    if link is not None:
+        # An SDK wraps it: a reply that cannot be written is no lost connection.
+        return link if link is error else type(link)(*link.args)
+    if isinstance(error, LLMTesterError) and not isinstance(error, ProviderError):
+        return error
     return provider_error(error, provider.config.name, model.name)
 
 
@@ -126,58 +149,70 @@ def _reserved(provider: "BaseLLM", model: ModelConfig, limits: Limits) -> Reserv
     budget = active_budget()
     if budget is None or cassettes.is_offline():
         return Reservation()
-    return budget.reserve(limits.reserve_usd, f"{provider.config.name}, {model.name}")
+    return budget.reserve(limits.reserve_usd, f"{provider.config.name}, {model.name}", limits.worst_usd)
 
 
-def _may_be_billed(error: ProviderError, call: cassettes.Call) -> bool:
+def _may_be_billed(error: Exception, ours: LLMTesterError, call: cassettes.Call) -> bool:
     """Whether a failed attempt may have cost something: a request went out, and no refusal came back."""
     if call.may_be_billed is not None:
         return call.may_be_billed
     # A client that the recorder does not see: a status is a refusal, and what never connected was never sent.
-    return error.status_code is None and not cassettes.is_offline() and not never_connected(error)
+    is_refusal = not isinstance(ours, ProviderError) or ours.status_code is not None
+    return not is_refusal and not cassettes.is_offline() and not never_connected(error)
 
 
-def measured(provider: "BaseLLM", model: str, api: Api, call: cassettes.Call) -> tuple[str, UsageData]:
+def _measured(provider: "BaseLLM", model: ModelConfig, api: Api, call: cassettes.Call) -> tuple[str, UsageData]:
     """Makes one request, and says what it used, cost and took.
-
-    Args:
-        provider: the provider.
-        model: the requested model.
-        api: makes the request.
-        call: what goes over HTTP meanwhile.
 
     Raises:
         Exception: whatever `api` raises.
         UnusableReplyError: it did not return a text.
     """
     started = time.perf_counter()
-    reply, used = api()
+    returned = api()
     around = time.perf_counter() - started
-    place = {"provider": provider.config.name, "model": model}
+    name = provider.config.name
+    reply, used = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
     if not isinstance(reply, str):
-        message = f"{provider.config.name}, {model}: gave {type(reply).__name__} as its reply, expected a text"
-        raise UnusableReplyError(message, provider=provider.config.name, model=model)
-    facts: dict[str, Any] = {**place, "origin": call.said("origin")}
-    if call.is_replay:
-        facts |= {"replayed": True, "recorded_at": call.said("at")}
-    own = used.elapsed_seconds or None if isinstance(used, UsageData) else _own_seconds(used)
-    # The transport's clock leads; a class may measure by itself what no recorder sees.
-    facts["elapsed_seconds"] = next(value for value in (call.seconds, own, around) if value is not None)
-    if isinstance(used, UsageData) and used.is_counted:
-        usage = used.model_copy(update=facts)
-    else:
-        usage = UsageData.counted(vars(used) if isinstance(used, UsageData) else used or {}, **facts)
+        message = f"{name}, {model.name}: gave {type(reply).__name__} as its reply, expected a text and its usage"
+        raise UnusableReplyError(message, provider=name, model=model.name)
+    usage = _reported(used, call, around).model_copy(update={"provider": name, "model": model.name})
     if usage.total_cost is not None:
-        return reply, usage
-    found = provider.price(model)
+        return reply, usage.model_copy(update={"cost_source": usage.cost_source or "provider"})
+    if reply.strip() and usage.prompt_tokens and not usage.completion_tokens:
+        # LiteLLM says 0 if the provider says nothing.
+        note = "the provider reports no completion_tokens for a reply with a text"
+        usage = usage.model_copy(update={"priceable": False, "notes": (*usage.notes, note)})
+    found = provider.price_of(model)
     return reply, usage.priced(found.chosen, _disagreement(found))
 
 
-def _own_seconds(used: Mapping[str, Any] | None) -> float | None:
-    """The seconds that a class measured itself; None if it gives none that can be used."""
-    value = (used or {}).get("elapsed_seconds")
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
-    return float(value) if usable and value is not None else None
+def _reported(used: object, call: cassettes.Call, around: float) -> UsageData:
+    """Usage from what a class reports of a call, with what the recorder saw of it."""
+    facts: dict[str, Any] = {}
+    if isinstance(used, UsageData):
+        # Validated again, because a class may construct it without.
+        facts = dict(vars(used)) | {"elapsed_seconds": used.elapsed_seconds or None}
+    elif isinstance(used, Mapping):
+        facts = {name: used[name] for name in _REPORTED if name in used}
+        notes = used.get("notes")
+        facts["notes"] = tuple(map(str, notes)) if isinstance(notes, list | tuple) else ()
+    elif used is not None:
+        facts["notes"] = (f"the usage is of type {type(used).__name__}, expected a dict or a UsageData",)
+    # The transport's clock leads; a class may measure by itself what no recorder sees.
+    if call.seconds is not None:
+        facts["elapsed_seconds"] = call.seconds
+    elif call.is_replay:
+        unknown = "the recording does not say how long the exchange took; the seconds are those of the replay"
+        facts["notes"] = (*facts.get("notes", ()), unknown)
+    if call.replayed or call.recorded:
+        facts["origin"] = call.said("origin")
+    if call.is_replay:
+        facts |= {"replayed": True, "recorded_at": call.said("at")}
+    kind = type(used) if isinstance(used, UsageData) else UsageData
+    usage = kind.model_validate(facts)
+    is_timed = "elapsed_seconds" in usage.model_fields_set
+    return usage if is_timed else usage.model_copy(update={"elapsed_seconds": around})
 
 
 def _disagreement(found: Quote) -> str | None:
@@ -201,11 +236,8 @@ def _note(provider: "BaseLLM", usage: UsageData, call: cassettes.Call) -> None:
     )
 
 
-def _cassette_error(error: BaseException | None) -> CassetteError | None:
-    """The cassette's own error below an SDK's: a reply that cannot be written is no lost connection."""
-    while error is not None and not isinstance(error, CassetteError):
-        error = error.__cause__ or error.__context__
-    return error
+def _is_retryable(error: LLMTesterError) -> TypeGuard[ProviderError]:
+    return isinstance(error, ProviderError) and error.retryable
 
 
 def _pause(error: ProviderError, attempt: int) -> bool:

@@ -1,75 +1,37 @@
 """What every provider is: config in, prompt and source in, reply text and usage out."""
 
-import base64
-import inspect
 import logging
-import mimetypes
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
 from .. import cassettes, catalog
+from ..budget import Limits, active_budget, expected_tokens
 from ..config import MockScript, ModelConfig, ProviderConfig
 from ..errors import (
+    BadRequestError,
     CaseError,
-    ConfigError,
     MissingKeyError,
     UnknownModelError,
 )
+from ..logins import any_of, unsendable
 from ..pricing import Quote, count_tokens_upper, quote
 from ..settings import settings
-from ..usage import UsageData, active_budget, expected_tokens
-from .attempts import Limits, make_call
+from ..usage import UsageData
+from . import model_facts
+from .attachments import File
+from .attempts import make_call
+from .schema import SchemaMode, has_object_root, schema_text, with_schema
+from .signatures import accepted_keywords
 
 __all__ = ["BaseLLM", "File", "MockScript", "ModelConfig", "ProviderConfig", "WantedModel", "joined_prompt"]
 
 log = logging.getLogger("llm_tester")
 
 WantedModel = type[BaseModel]
-_CALL_PARAMETERS = ("prompt", "system_prompt", "model_name", "model_config")
-
-
-@dataclass(frozen=True)
-class File:
-    """A file that goes along with a prompt.
-
-    Attributes:
-        path: where it stands.
-        media_type: its type, such as `image/png` or `application/pdf`.
-    """
-
-    path: Path
-    media_type: str
-
-    @classmethod
-    def of(cls, path: Path) -> "File":
-        """The file at a path, its type guessed from the name.
-
-        Raises:
-            CaseError: the name tells no image and no PDF.
-        """
-        kind = mimetypes.guess_type(path.name)[0] or ""
-        if not (kind.startswith("image/") or kind == "application/pdf"):
-            raise CaseError(f"{path}: is {kind or 'of an unknown type'}; images and PDFs can be sent")
-        return cls(path, kind)
-
-    @property
-    def needs(self) -> Literal["supports_vision", "supports_pdf"]:
-        """The name of what a model must support to take it."""
-        return "supports_vision" if self.media_type.startswith("image/") else "supports_pdf"
-
-    def data(self) -> bytes:
-        """What is in it."""
-        return self.path.read_bytes()
-
-    def data_url(self) -> str:
-        """What is in it, as a `data:` URL."""
-        return f"data:{self.media_type};base64,{base64.b64encode(self.data()).decode()}"
 
 
 def joined_prompt(prompt: str, source: str) -> str:
@@ -139,8 +101,7 @@ class BaseLLM(ABC):
             prompt: what to do.
             source: the text to do it with.
             model_name: the model; the default where None.
-            model_class: the pydantic class to extract into. Where the model takes a response schema and the entry's
-                `structured_output` is on, it is sent as one.
+            model_class: the pydantic class to extract into; see `schema_mode` for how the model is asked for it.
             files: images and PDFs to send along.
 
         Returns:
@@ -156,16 +117,71 @@ class BaseLLM(ABC):
         model = self.resolve(model_name)
         self._check_files(model, files)
         self._check_key(model.name)
-        wanted = model_class if model_class and self.config.structured_output and self._takes_schema(model) else None
-        text = joined_prompt(prompt, source)
+        text, wanted = self._asked(model, joined_prompt(prompt, source), model_class)
         extras = {"model_class": wanted, "files": tuple(files), "timeout": self.config.timeout}
-        accepted = _accepted_keywords(type(self)._call_llm_api)
+        accepted = accepted_keywords(type(self)._call_llm_api)
         keywords = {name: value for name, value in extras.items() if name in accepted}
 
         def api() -> tuple[str, dict[str, Any] | UsageData]:
             return self._call_llm_api(text, self.config.system_prompt, model.name, model, **keywords)
 
-        return make_call(self, model, api, self._limits(model, text, wanted, files))
+        return make_call(self, model, api, self.limits_of(model, text, wanted, files))
+
+    def schema_mode(self, model_name: str | None = None, model_class: WantedModel | None = None) -> SchemaMode:
+        """How a model is asked for a pydantic class.
+
+        Args:
+            model_name: the model; the default if None.
+            model_class: the class; any one that is a JSON object if None.
+
+        Returns:
+            `native`: the request carries its JSON Schema as the API's response schema; `prompt`: the prompt does;
+            `off`: the model does not get it.
+
+        Raises:
+            UnknownModelError: no one knows the model.
+            BadRequestError: the entry asks for `native`, which would not reach the model.
+        """
+        model = self.resolve(model_name)
+        wish = self.config.structured_output
+        if "model_class" not in accepted_keywords(type(self).get_response):
+            return "off"
+        if wish in ("prompt", "off"):
+            return wish
+        problem = self._schema_problem(model)
+        if wish == "native":
+            if problem:
+                message = f'{self.config.name}, {model.name}: {problem}, so "structured_output" cannot be "native"'
+                message += '; write "auto" or "prompt"'
+                raise BadRequestError(message, provider=self.config.name, model=model.name)
+            return "native"
+        fits = self._takes_schema(model) and (model_class is None or has_object_root(model_class))
+        return "native" if fits and not problem else "prompt"
+
+    def request_text(
+        self, prompt: str, source: str, model_name: str | None = None, *, model_class: WantedModel | None = None
+    ) -> str:
+        """All text of a request, for an estimate of its tokens: system prompt, prompt, source and, if sent, schema.
+
+        Args:
+            prompt: as for `get_response`; so are the others.
+
+        Raises:
+            UnknownModelError: no one knows the model.
+            BadRequestError: see `schema_mode`.
+        """
+        text, wanted = self._asked(self.resolve(model_name), joined_prompt(prompt, source), model_class)
+        return self._request_text(text, wanted)
+
+    def _request_text(self, text: str, wanted: WantedModel | None) -> str:
+        return "\n".join(filter(None, (self.config.system_prompt, text, schema_text(wanted) if wanted else "")))
+
+    def _asked(self, model: ModelConfig, text: str, model_class: WantedModel | None) -> tuple[str, WantedModel | None]:
+        """The prompt as it is sent, and the class if it goes out as a response schema."""
+        mode = self.schema_mode(model.name, model_class) if model_class else "off"
+        if model_class and mode == "prompt":
+            return with_schema(text, model_class), None
+        return text, model_class if mode == "native" else None
 
     def limits(
         self,
@@ -177,15 +193,17 @@ class BaseLLM(ABC):
         files: Sequence[File] = (),
     ) -> Limits:
         """What one attempt of a call can cost, at most and for a budget; the arguments are those of `get_response`."""
-        return self._limits(self.resolve(model_name), joined_prompt(prompt, source), model_class, files)
+        model = self.resolve(model_name)
+        text, wanted = self._asked(model, joined_prompt(prompt, source), model_class)
+        return self.limits_of(model, text, wanted, files)
 
     def price(self, model_name: str | None = None) -> Quote:
-        """The price of a model, the second source's beside it, and what they disagree about.
+        """The price of a model, that of the second source, and what they disagree about.
 
         Raises:
             UnknownModelError: nobody knows the model.
         """
-        return self._quote(self.resolve(model_name))
+        return self.price_of(self.resolve(model_name))
 
     def get_default_model(self) -> str | None:
         """The name of the default model; None where the config lists none."""
@@ -199,21 +217,34 @@ class BaseLLM(ABC):
         active = settings()
         return next((key for variable in self.key_variables(model_name) if (key := active.key(variable))), None)
 
+    def login_variables(self, model_name: str | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The environment variables of the login.
+
+        Returns:
+            Those that are set, and what else a live call needs, each with the names accepted in its place.
+        """
+        variables = self.key_variables(model_name)
+        if found := next((name for name in variables if settings().key(name)), None):
+            return (found,), ()
+        return (), (any_of(variables),) if self.missing_key(model_name) else ()
+
     def get_model_config(self, model_name: str | None = None) -> ModelConfig | None:
         """What is known of a model.
 
         Args:
-            model_name: the model; the default where None.
+            model_name: the model; the default if None.
 
         Returns:
-            Its config: as listed, or a bare one where LiteLLM knows the model for this provider; None, with a log
-            line that names the nearest known models, where nobody knows it.
+            What its config says, and for what that leaves out, what the price sources and LiteLLM's data say: prices
+            in USD per million tokens, limits in tokens, and what it supports. None, with a log line that names the
+            nearest known models, if no one knows it.
         """
         try:
-            return self.resolve(model_name)
+            model = self.resolve(model_name)
         except UnknownModelError as error:
             log.warning("%s", error)
             return None
+        return model_facts.completed(model, self.price_of(model).chosen, self._entry(model))
 
     def key_variables(self, model_name: str | None = None) -> tuple[str, ...]:
         """The environment variables that may hold the API key, its name first; () where none is needed."""
@@ -226,13 +257,12 @@ class BaseLLM(ABC):
         return catalog.env_keys(place[0]) if place else ()
 
     def missing_key(self, model_name: str | None = None) -> str | None:
-        """What stands in the way of a live call: which variable is not set, and where it may stand; None if nothing."""
+        """What a live call lacks: the variables that are not set, and where to set them; None if nothing."""
         optional = self.config.env_key is None and self.config.api_base
         variables = () if optional else self.key_variables(model_name)
         if not variables or self._key(model_name):
             return None
-        other = f" (or {', '.join(variables[1:])})" if variables[1:] else ""
-        return f"set {variables[0]}{other} in the environment or in {settings().dotenv_path}"
+        return f"set {any_of(variables)} in the environment or in {settings().dotenv_path}"
 
     def _catalog_name(self, model_name: str) -> tuple[str, str] | None:
         """The LiteLLM slug and model name that stand for a model in the price sources; None where none does."""
@@ -276,8 +306,11 @@ class BaseLLM(ABC):
             return model.supports_schema
         return bool(self._entry(model).get("supports_response_schema"))
 
-    def schema_mode(self, model_name: str | None = None, model_class: WantedModel | None = None) -> str:
-        return "native" if model_class and self._takes_schema(self.resolve(model_name)) else "off"
+    def _schema_problem(self, model: ModelConfig) -> str | None:
+        """Why a response schema would not reach the model; None if it would."""
+        if "model_class" in accepted_keywords(type(self)._call_llm_api):
+            return None
+        return f"{type(self).__name__}._call_llm_api does not take model_class"
 
     def _check_files(self, model: ModelConfig, files: Sequence[File]) -> None:
         for file in files:
@@ -292,79 +325,42 @@ class BaseLLM(ABC):
                 )
 
     def _check_key(self, model_name: str) -> None:
-        if not cassettes.is_offline() and (missing := self.missing_key(model_name)):
-            message = f"{self.config.name}: no API key; {missing}"
+        if cassettes.is_offline():
+            return
+        if missing := self.missing_key(model_name):
+            message = f"{self.config.name}: cannot log in; {missing}"
             raise MissingKeyError(message, provider=self.config.name, model=model_name)
+        for variable in self.key_variables(model_name):
+            if problem := unsendable(settings().key(variable) or ""):
+                message = f"{self.config.name}: the key in {variable} cannot be sent: {problem}; set it again"
+                raise MissingKeyError(message, provider=self.config.name, model=model_name)
 
     def _key_to_send(self, model_name: str) -> str | None:
         """The key; a word in its place where nothing is sent, or where the address asks for none."""
         return self._key(model_name) or ("no-key" if cassettes.is_offline() or self.config.api_base else None)
 
-    def _quote(self, model: ModelConfig) -> Quote:
+    def price_of(self, model: ModelConfig) -> Quote:
+        """The price of a model that may be listed nowhere."""
         written = model.price()
         place = self._catalog_name(model.name)
         if place is None:
             return Quote(chosen=written, other=None)
         return quote(*place, written, settings().config.price_source)
 
-    def _limits(self, model: ModelConfig, text: str, wanted: WantedModel | None, files: Sequence[File]) -> Limits:
-        """Every byte a token, and all the output that is allowed; for a budget, if nothing limits it, an estimate."""
-        price = self._quote(model).chosen
-        if price is None:
-            return Limits()
-        schema = str(wanted.model_json_schema()) if wanted else ""
-        prompt = count_tokens_upper(f"{self.config.system_prompt}{text}{schema}")
+    def limits_of(self, model: ModelConfig, text: str, wanted: WantedModel | None, files: Sequence[File]) -> Limits:
+        """What one attempt can cost: every byte of the input a token, and all the output that is allowed.
+
+        For a budget, if the entry's params set no limit, the output is the size of reply that the budget expects.
+        """
+        prompt = count_tokens_upper(self._request_text(text, wanted))
         prompt += sum(file.path.stat().st_size for file in files)
-        params = self.config.params
-        limit = next((params[name] for name in ("max_tokens", "max_completion_tokens") if name in params), None)
-        entry = self._entry(model)
-        allowed = limit or model.max_output_tokens or entry.get("max_output_tokens") or entry.get("max_tokens")
-        rates = (price, *price.tiers)
-        most_in = max(max(rate.input, rate.cache_write or 0, rate.cached_input or 0) for rate in rates)
-        most_out = max(max(rate.output, rate.reasoning or 0) for rate in rates)
-
-        def usd(output: int) -> float:
-            return (prompt * most_in + output * most_out) / 1e6 + price.per_request
-
-        worst = usd(int(allowed)) if allowed else None if most_out else usd(0)
-        if limit or not most_out:
-            return Limits(worst, worst)
+        limit = self.config.params.get("max_tokens") or self.config.params.get("max_completion_tokens")
         budget = active_budget()
         expected = budget.reply_tokens(f"{self.config.name}, {model.name}") if budget else expected_tokens()
-        return Limits(worst, usd(min(expected, int(allowed)) if allowed else expected))
+        allowed = limit or model.max_output_tokens or model_facts.most_output(self._entry(model))
+        return model_facts.limits(self.price_of(model).chosen, prompt, allowed, limit or expected)
 
 
 def _name_of(kind: type) -> str:
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind.__name__.removesuffix("Provider")).lower()
     return words.strip("_") or "provider"
-
-
-def _accepted_keywords(function: Callable[..., Any]) -> frozenset[str]:
-    parameters = inspect.signature(function).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return frozenset({"model_class", "files", "timeout"})
-    return frozenset(parameter.name for parameter in parameters)
-
-
-def check_provider_class(kind: object) -> None:
-    """Checks that a class can be used as a provider.
-
-    Raises:
-        ConfigError: it cannot, and why.
-    """
-    if not isinstance(kind, type) or not issubclass(kind, BaseLLM):
-        raise ConfigError(f"{kind!r} is not a subclass of llm_tester.llms.base.BaseLLM")
-    name = f"{kind.__module__}:{kind.__qualname__}"
-    if missing := sorted(getattr(kind, "__abstractmethods__", ())):
-        raise ConfigError(f"{name}: does not define {', '.join(missing)}")
-    parameters = list(inspect.signature(kind._call_llm_api).parameters.values())
-    names = [parameter.name for parameter in parameters]
-    if not any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
-        if lacking := [wanted for wanted in _CALL_PARAMETERS if wanted not in names]:
-            raise ConfigError(f"{name}: _call_llm_api lacks the parameter {', '.join(lacking)}")
-        if names[1:5] != list(_CALL_PARAMETERS):
-            raise ConfigError(f"{name}: _call_llm_api takes {names[1:5]}, expected {list(_CALL_PARAMETERS)}")
-    try:
-        inspect.signature(kind).bind(None)
-    except TypeError as error:
-        raise ConfigError(f"{name}: its __init__ must accept the config as its one argument ({error})") from error

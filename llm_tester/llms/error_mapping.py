@@ -37,7 +37,11 @@ _BY_STATUS: Mapping[int, type[ProviderError]] = {
     429: RateLimitError,
 }
 
+# What Google's and AWS' own libraries raise if they find no login.
+_NO_LOGIN = {"DefaultCredentialsError", "NoCredentialsError", "PartialCredentialsError"}
+
 _ADVICE: Mapping[type[ProviderError], str] = {
+    MissingKeyError: "there is no login; `llm-tester providers` names what it needs",
     AuthenticationError: "the key was refused; check the variable that holds it",
     PermissionDeniedError: "the key may not do this; check the account's access to the model",
     UnknownModelError: "the provider does not know this model (or its address is wrong)",
@@ -90,10 +94,32 @@ def provider_error(error: Exception, provider: str, model: str | None) -> Provid
     return kind(message, provider=provider, model=model, status_code=status, retry_after=retry_after)
 
 
+# What HTTP clients, and LiteLLM before it asks one, raise if a request never left this machine.
+_UNSENT = frozenset(
+    {
+        *("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "LocalProtocolError", "ProxyError"),
+        *("ClientConnectorError", "ConnectionTimeoutError", "ConnectTimeoutError", "NewConnectionError"),
+        *("NameResolutionError", "InvalidURL", "InvalidHeader", "UnsupportedParamsError"),
+    }
+)
+_UNSENT_KINDS = (builtins.ConnectionRefusedError, socket.gaierror, ssl.SSLError, ImportError, UnicodeEncodeError)
+
+
 def never_connected(error: BaseException) -> bool:
-    """Whether a failed request never left this machine: no address, no connection, no TLS, or nothing to send."""
-    kinds = (builtins.ConnectionRefusedError, socket.gaierror, ssl.SSLError, MissingKeyError)
-    return any(isinstance(link, kinds) for link in _chain(error))
+    """Whether a failed request never left this machine: no address, no connection, no TLS, no login, nothing to send.
+
+    The outermost exception that says so counts: one further in may be what a client tried before.
+    """
+    for link in _chain(error):
+        names = {kind.__name__ for kind in type(link).__mro__}
+        if isinstance(link, (*_UNSENT_KINDS, MissingKeyError)) or names & _UNSENT:
+            return True
+        if isinstance(link, builtins.ConnectionResetError | builtins.TimeoutError) or names & {
+            "ReadError",
+            "ReadTimeout",
+        }:
+            return False
+    return False
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -163,6 +189,8 @@ def _kind(chain: list[BaseException], status: int | None, reason: str) -> type[P
 
 def _local(chain: list[BaseException]) -> type[ProviderError]:
     """What a library refused without any HTTP reply, or could not read in one."""
+    if _NO_LOGIN & {type(link).__name__ for link in chain}:
+        return MissingKeyError
     names = {type(link).__name__ for link in chain if _is_litellm(link)}
     if "UnsupportedParamsError" in names:
         return BadRequestError
@@ -198,7 +226,8 @@ def _transport(chain: list[BaseException]) -> type[ProviderError] | None:
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    # LiteLLM puts its own traceback into some messages.
+    text = " ".join(str(error).partition("Traceback (most recent call last)")[0].split()) or type(error).__name__
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}…"
 
 

@@ -1,34 +1,37 @@
 """Calls through LiteLLM: the backend of every entry whose provider_type is a LiteLLM slug."""
 
+import logging
 import os
+import warnings
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from .. import catalog
-from ..errors import ConfigError, UnusableReplyError
+from .. import cassettes, catalog
+from ..errors import BadRequestError, ConfigError, UnusableReplyError
+from ..logins import Login, login
+from ..settings import settings
 from .base import BaseLLM, File, ModelConfig, WantedModel
+from .billing import usage_in_reply
 
 __all__ = ["LiteLLMProvider", "usage_of"]
 
-# LiteLLM 1.106 and 1.107 drop `max_retries` for these, and the OpenAI SDK below them then tries three times; named as
-# an allowed parameter it comes through. For the other slugs it would go into the request's body.
-_DEAF_TO_MAX_RETRIES = frozenset(
-    {
-        "ai21_chat",
-        "baseten",
-        "codestral",
-        "deepinfra",
-        "featherless_ai",
-        "hyperbolic",
-        "inception",
-        "morph",
-        "nscale",
-        "nvidia_nim",
-        "sambanova",
-        "v0",
-        "zai",
-    }
+# LiteLLM drops `max_retries` for these, and the OpenAI SDK below them then tries three times; named as an allowed
+# parameter it comes through. For the other slugs it would go into the request's body.
+_DEAF_TO_MAX_RETRIES = (
+    "ai21 ai21_chat baseten bigmodel clf_ai_gateway codestral deepinfra featherless_ai hyperbolic inception morph "
+    "nscale nvidia_nim sambanova text-completion-inception v0 zai"
+)
+# These try once by themselves, and refuse the parameter or put it into the body.
+_WITHOUT_MAX_RETRIES = ("gradient_ai", "huggingface")
+
+# LiteLLM's routes that refuse a response schema, or leave it out, for every model. From each one's
+# get_supported_openai_params(); tests/test_schema.py compares.
+_WITHOUT_SCHEMA = (
+    "a2a amazon_nova anthropic_text azure_text bytez cohere cohere_chat custom databricks_agent fal_ai "
+    "featherless_ai gradient_ai infinity langflow langgraph maritalk microsoft_365_copilot nlp_cloud petals "
+    "replicate sagemaker scaledown snowflake text-completion-codestral text-completion-inception "
+    "text-completion-openai triton v0 volcengine watsonx_text"
 )
 
 
@@ -36,11 +39,23 @@ def _litellm() -> ModuleType:
     # Without these, importing LiteLLM fetches its price map and header list from the network.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS", "True")
+    _silence()
     import litellm
 
     # Otherwise it prints "Give Feedback / Get Help" at every failed call.
     litellm.suppress_debug_info = True
+    if not hasattr(litellm.ModelResponse, "service_tier"):
+        # Its groq route reads this of every reply, and some have none: https://console.groq.com/docs/service-tiers
+        litellm.ModelResponse.service_tier = None
     return litellm
+
+
+def _silence() -> None:
+    """Keeps what LiteLLM logs and warns off the terminal: a failed call is an error of ours, and says why."""
+    warnings.filterwarnings("ignore", r"Items? .* `ReadOnly` qualifier", UserWarning)
+    if "LITELLM_LOG" not in os.environ:
+        for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+            logging.getLogger(name).disabled = True
 
 
 class LiteLLMProvider(BaseLLM):
@@ -51,6 +66,51 @@ class LiteLLMProvider(BaseLLM):
 
     def _known_models(self) -> list[str]:
         return [*super()._known_models(), *catalog.model_names(self.config.provider_type)]
+
+    def _login(self) -> Login | None:
+        return login(self.config.provider_type, self.config.env_key)
+
+    def _written(self) -> set[str]:
+        return {*self.config.params, *(["api_base"] if self.config.api_base else [])}
+
+    def key_variables(self, model_name: str | None = None) -> tuple[str, ...]:
+        if self.config.env_key is None and (needed := self._login()):
+            # The address is a part of the login, so the vendor's key belongs to the one that the entry names.
+            return needed.key_variables()
+        return super().key_variables(model_name)
+
+    def missing_key(self, model_name: str | None = None) -> str | None:
+        needed = self._login()
+        if needed is None:
+            return super().missing_key(model_name)
+        lacks = needed.missing(settings().key, self._written())
+        if not lacks:
+            return None
+        ways = ", or ".join(" and ".join(map(str, way)) for way in lacks)
+        alone = '; or write "env_key": "" in the entry if this machine is logged in' if needed.by_itself else ""
+        return f"set {ways}, in the environment or in {settings().dotenv_path}{alone}"
+
+    def login_variables(self, model_name: str | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        needed = self._login()
+        if needed is None:
+            return super().login_variables(model_name)
+        lacks = needed.missing(settings().key, self._written())
+        return needed.holders(settings().key), tuple(map(str, lacks[0])) if lacks else ()
+
+    def _schema_problem(self, model: ModelConfig) -> str | None:
+        if self.config.provider_type in _WITHOUT_SCHEMA.split():
+            return f"LiteLLM's route {self.config.provider_type} takes no response schema"
+        return super()._schema_problem(model)
+
+    def _check_schema_is_kept(self, litellm: ModuleType, model_name: str) -> None:
+        """Asks LiteLLM as it asks itself, since with `drop_params` it leaves a schema out without a word."""
+        slug = self.config.provider_type
+        supported = litellm.get_supported_openai_params(model=model_name, custom_llm_provider=slug)
+        allowed = self.config.params.get("allowed_openai_params", ())
+        if supported is not None and "response_format" not in (*supported, *allowed):
+            message = f"{self.config.name}, {model_name}: with drop_params LiteLLM drops the response schema; write "
+            message += '"structured_output": "prompt"'
+            raise BadRequestError(message, provider=self.config.name, model=model_name)
 
     def _call_llm_api(
         self,
@@ -64,34 +124,51 @@ class LiteLLMProvider(BaseLLM):
         timeout: float = 60.0,
     ) -> tuple[str, dict[str, Any]]:
         litellm = _litellm()
-        call: dict[str, Any] = {
-            "model": f"{self.config.provider_type}/{model_name}",
-            "messages": _messages(prompt, system_prompt, files),
-            "timeout": timeout,
-            "max_retries": 0,
-            "api_key": self._key_to_send(model_name),
-            "api_base": self.config.api_base,
-            "temperature": 0,
-            **({"response_format": model_class} if model_class else {}),
-            **self.config.params,
-        }
-        if self.config.provider_type in _DEAF_TO_MAX_RETRIES:
-            call["allowed_openai_params"] = ["max_retries", *call.get("allowed_openai_params", ())]
-        call = {name: value for name, value in call.items() if value is not None}
-        response = None
+        call = self._arguments(model_name, timeout, model_class)
+        call["messages"] = _messages(prompt, system_prompt, files)
+        if model_class and (call.get("drop_params") or litellm.drop_params):
+            self._check_schema_is_kept(litellm, model_name)
         try:
-            response = litellm.completion(**call)
-        except litellm.UnsupportedParamsError:
-            if "temperature" in self.config.params:
-                raise
+            response = _complete(litellm, call, keep_temperature="temperature" in self.config.params)
         except ModuleNotFoundError as error:
             raise _missing(error) from error
-        if response is None:
-            # Some reasoning models take no temperature, and LiteLLM refuses it before any request. The 0 is our
-            # default, not the user's wish, so it is left out for them.
-            del call["temperature"]
-            response = litellm.completion(**call)
-        return _text(response, self.config.name, model_name), usage_of(response)
+        said = usage_in_reply(self.config.provider_type, self.config.api_base)
+        return _text(response, self.config.name, model_name), {**usage_of(response), **said}
+
+    def _arguments(self, model_name: str, timeout: float, model_class: WantedModel | None) -> dict[str, Any]:
+        """LiteLLM's arguments without the messages; later ones lead."""
+        slug, needed = self.config.provider_type, self._login()
+        call: dict[str, Any] = {
+            "model": f"{slug}/{model_name}",
+            "timeout": timeout,
+            "max_retries": None if slug in _WITHOUT_MAX_RETRIES else 0,
+            "temperature": 0,
+            "response_format": model_class,
+            **(needed.arguments(settings().key, self._written()) if needed else {}),
+            "api_key": self._key_to_send(model_name),
+            **({"api_base": self.config.api_base} if self.config.api_base else {}),
+            **self.config.params,
+        }
+        if slug in _DEAF_TO_MAX_RETRIES.split():
+            call["allowed_openai_params"] = ["max_retries", *call.get("allowed_openai_params", ())]
+        return {name: value for name, value in call.items() if value is not None}
+
+    def _key_to_send(self, model_name: str) -> str | None:
+        if self._login() and not cassettes.is_offline():
+            # A word in the key's place would hide the login's other parts.
+            return self._key(model_name)
+        return super()._key_to_send(model_name)
+
+
+def _complete(litellm: ModuleType, call: dict[str, Any], *, keep_temperature: bool) -> Any:
+    try:
+        return litellm.completion(**call)
+    except litellm.UnsupportedParamsError:
+        if keep_temperature:
+            raise
+    # Some reasoning models take no temperature, and LiteLLM refuses it before any request. The 0 is our default, not
+    # the user's wish, so it is left out for them.
+    return litellm.completion(**{name: value for name, value in call.items() if name != "temperature"})
 
 
 def _missing(error: ModuleNotFoundError) -> ConfigError:
@@ -125,9 +202,8 @@ def _get(holder: object, name: str) -> object:
     return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
 
 
-def _count(holder: object, name: str) -> int:
-    value = _get(holder, name)
-    return int(value) if isinstance(value, int | float) else 0
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def usage_of(response: object) -> dict[str, Any]:
@@ -137,23 +213,23 @@ def usage_of(response: object) -> dict[str, Any]:
         response: a `ModelResponse`.
 
     Returns:
-        The counts in this package's sense (all input, all output, and the parts of them), `answered_model` and
-        `finish_reason`. LiteLLM already adds Anthropic's cache tokens to the input and Google's thoughts to the
-        output; the tests replay 131 real recordings against these numbers.
+        The counts in this package's sense (all input, all output, and the parts of them), as they are reported, with
+        `answered_model` and `finish_reason`. LiteLLM already adds Anthropic's cache tokens to the input and Google's
+        thoughts to the output; the tests replay 131 real recordings against these numbers.
     """
     usage = _get(response, "usage")
     sent = _get(usage, "prompt_tokens_details")
-    prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-    if _count(sent, "tool_use_tokens"):
+    prompt, completion = _get(usage, "prompt_tokens"), _get(usage, "completion_tokens")
+    if _whole(_get(sent, "tool_use_tokens")):
         # LiteLLM leaves the tool-use input of a search-grounded Gemini reply out of prompt_tokens, not of the total.
-        prompt = max(prompt, _count(usage, "total_tokens") - completion)
+        prompt = max(_whole(prompt), _whole(_get(usage, "total_tokens")) - _whole(completion))
     choices = _get(response, "choices")
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
-        "cached_tokens": _count(sent, "cached_tokens"),
-        "cache_write_tokens": _count(sent, "cache_write_tokens"),
-        "reasoning_tokens": _count(_get(usage, "completion_tokens_details"), "reasoning_tokens"),
+        "cached_tokens": _get(sent, "cached_tokens"),
+        "cache_write_tokens": _get(sent, "cache_write_tokens"),
+        "reasoning_tokens": _get(_get(usage, "completion_tokens_details"), "reasoning_tokens"),
         "answered_model": _get(response, "model"),
         "finish_reason": _get(choices[0], "finish_reason") if isinstance(choices, list) and choices else None,
     }

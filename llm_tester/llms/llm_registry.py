@@ -3,8 +3,8 @@
 import threading
 from typing import Any
 
-from ..errors import ConfigError
-from ..runs import cases
+from ..errors import ConfigError, ProviderError
+from ..runs import model_classes
 from . import provider_factory
 from .base import BaseLLM
 
@@ -54,7 +54,7 @@ def reset_provider_cache() -> None:
     with _instances.lock:
         _instances.by_name.clear()
         provider_factory.reset_caches()
-        cases.reset()
+        model_classes.reset()
 
 
 def get_provider_info(provider_name: str) -> dict[str, Any]:
@@ -65,8 +65,10 @@ def get_provider_info(provider_name: str) -> dict[str, Any]:
 
     Returns:
         `name`, `available`, `problem` (why it cannot start; None where it can), `class`, `provider_type`,
-        `default_model`, `models` (names), `key_variable` (None where no key is needed), `key_set`, `missing_key`
-        (what to do about a key that a live call needs; None where nothing) and `enabled`.
+        `default_model`, `models` (names), `key_variable` (the one that is set, else the first of those that may hold
+        the key; None if no key is needed), `key_set`, `login_set` and `login_missing` (the variables of the whole
+        login), `missing_key` (what to do about what a live call lacks; None if nothing), `schema_mode` (how the
+        default model is asked for a pydantic class; None if it cannot be, with `schema_problem`) and `enabled`.
     """
     info: dict[str, Any] = {"name": provider_name, "available": False, "problem": None}
     try:
@@ -76,6 +78,7 @@ def get_provider_info(provider_name: str) -> dict[str, Any]:
     if instance is None:
         return {**info, "problem": f"there is no provider {provider_name!r}"}
     variables = instance.key_variables()
+    given, missing = instance.login_variables()
     return {
         **info,
         "available": True,
@@ -83,8 +86,18 @@ def get_provider_info(provider_name: str) -> dict[str, Any]:
         "provider_type": instance.config.provider_type,
         "default_model": instance.get_default_model(),
         "models": [model.name for model in instance.config.models],
-        "key_variable": variables[0] if variables else None,
+        "key_variable": next((name for name in variables if name in given), *variables[:1]) if variables else None,
         "key_set": instance.get_api_key() is not None,
+        "login_set": given,
+        "login_missing": missing,
         "missing_key": instance.missing_key(),
+        **_schema(instance),
         "enabled": instance.config.enabled,
     }
+
+
+def _schema(instance: BaseLLM) -> dict[str, str | None]:
+    try:
+        return {"schema_mode": instance.schema_mode(), "schema_problem": None}
+    except ProviderError as error:
+        return {"schema_mode": None, "schema_problem": str(error)}

@@ -6,20 +6,23 @@ import inspect
 import logging
 import re
 import threading
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .. import catalog
+from .. import catalog, user_code
 from ..cassettes import secrets
 from ..config import ProviderConfig, read_json, validate
 from ..errors import ConfigError
 from ..settings import PACKAGE_PROVIDERS, package_names, settings
 from ..settings import reset as reset_settings
 from . import pydantic_ai_backend
-from .base import BaseLLM, check_provider_class
+from .base import BaseLLM
+from .class_check import check_provider_class
 from .litellm_backend import LiteLLMProvider
 from .mock import provider as mock
 from .pydantic_ai_backend import PydanticAIProvider
@@ -39,6 +42,8 @@ __all__ = [
 log = logging.getLogger("llm_tester")
 
 ENTRY_POINTS = "llm_tester.providers"
+# Any name that begins so is the mock under that name.
+_MOCK_PREFIX = "mock_"
 EXTERNAL_FILE = "external_providers.json"
 
 
@@ -88,7 +93,18 @@ def create_provider(provider_name: str) -> BaseLLM | None:
     if kind is None:
         return None
     entry = load_provider_config(provider_name)
-    return kind(entry)
+    return _instance(kind, entry)
+
+
+def _instance(kind: type[BaseLLM], entry: ProviderConfig | None) -> BaseLLM:
+    name, where = entry.name if entry else kind.provider_name, f"{kind.__module__}:{kind.__qualname__}"
+    try:
+        made = kind(entry)
+    except (Exception, SystemExit) as error:
+        raise ConfigError(_broken(name, f"{where} cannot be made", error)) from error
+    if not isinstance(getattr(made, "config", None), ProviderConfig):
+        raise ConfigError(f"{name}: {where}: its __init__ does not call super().__init__(config)")
+    return made
 
 
 def load_provider_config(provider_name: str) -> ProviderConfig | None:
@@ -110,7 +126,7 @@ def load_provider_config(provider_name: str) -> ProviderConfig | None:
             # Its config may stand beside its class.
             _provider_class(provider_name)
             external = _externals()[provider_name]
-        entry = settings().provider(provider_name, external.config_path if external else None)
+        entry = settings().provider(provider_name, _config_file(provider_name, external))
         if entry is not None:
             return entry
         if external is not None:
@@ -122,6 +138,17 @@ def load_provider_config(provider_name: str) -> ProviderConfig | None:
             return ProviderConfig(name=provider_name, provider_type=provider_name, env_key="")
     _not_found(provider_name)
     return None
+
+
+def _config_file(provider_name: str, external: _External | None) -> Path | None:
+    """The file that an entry is laid over, if it is not the one in the package's directory of that name."""
+    if external is not None:
+        return external.config_path
+    if not provider_name.startswith(_MOCK_PREFIX) or provider_name in package_names():
+        return None
+    entry = settings().config.providers.get(provider_name, {})
+    is_mock = not isinstance(entry, dict) or entry.get("provider_type", "mock") == "mock"
+    return PACKAGE_PROVIDERS / "mock" / "config.json" if is_mock else None
 
 
 def discover_provider_classes() -> dict[str, type[BaseLLM]]:
@@ -246,9 +273,9 @@ def _provider_class(name: str) -> type[BaseLLM] | None:
 
 def _made(name: str) -> type[BaseLLM] | None:
     if external := _externals().get(name):
-        kind = _imported(external.target, external.where)
+        kind = _imported(name, external.target, external.where)
         beside = Path(inspect.getfile(kind)).parent / "config.json"
-        if external.config_path is None and beside.is_file():
+        if external.config_path is None and beside.is_file() and beside.resolve() != settings().path:
             _caches.external[name] = external._replace(config_path=beside)
         return kind
     if name in package_names() and (PACKAGE_PROVIDERS / name / "provider.py").is_file():
@@ -282,7 +309,7 @@ def _backend(entry: ProviderConfig) -> type[BaseLLM]:
     if entry.provider_type in own:
         return own[entry.provider_type]
     if ":" in entry.provider_type:
-        return _imported(entry.provider_type, f"providers.{entry.name}.provider_type")
+        return _imported(entry.name, entry.provider_type, f"providers.{entry.name}.provider_type")
     slugs = catalog.known_slugs()
     if entry.provider_type in slugs:
         return LiteLLMProvider
@@ -294,12 +321,27 @@ def _backend(entry: ProviderConfig) -> type[BaseLLM]:
     )
 
 
-def _imported(target: str, where: str) -> type[BaseLLM]:
-    module_name, _, class_name = target.partition(":")
+def _module(name: str, module_name: str, where: str) -> ModuleType:
     try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(f"{where}: the module {module_name!r} cannot be imported: {error}") from error
+        return user_code.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        what = f"the module {module_name!r} (from {where}) cannot be imported"
+        raise ConfigError(_broken(name, what, error)) from error
+
+
+def _broken(name: str, what: str, error: BaseException) -> str:
+    """What a provider's own code raised, and where."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    place = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else "its code"
+    if isinstance(error, SyntaxError):
+        place = f"{error.filename}, line {error.lineno}"
+    said = secrets.default_scrubber().text(" ".join(str(error).split()))
+    return f"{name}: {what}: {place} raised {type(error).__name__}: {said or 'without a message'}"
+
+
+def _imported(name: str, target: str, where: str) -> type[BaseLLM]:
+    module_name, _, class_name = target.partition(":")
+    module = _module(name, module_name, where)
     kind = getattr(module, class_name, None)
     if kind is None:
         hint = catalog.near(class_name, vars(module))
@@ -310,7 +352,7 @@ def _imported(target: str, where: str) -> type[BaseLLM]:
 
 
 def _packaged(name: str) -> type[BaseLLM]:
-    module = importlib.import_module(f"llm_tester.llms.{name}.provider")
+    module = _module(name, f"llm_tester.llms.{name}.provider", "the package")
     found = [
         kind
         for kind in vars(module).values()
@@ -327,7 +369,7 @@ def _reduce(instance: BaseLLM) -> tuple[Any, ...]:
 
 def _restored(entry: ProviderConfig) -> BaseLLM:
     """An instance in another process, where the class is made anew from the entry."""
-    return _class_of(entry)(entry)
+    return _instance(_class_of(entry), entry)
 
 
 def _not_found(name: str) -> None:

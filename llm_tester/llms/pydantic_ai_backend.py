@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from .. import catalog
 from ..errors import ConfigError, UnusableReplyError
 from .base import BaseLLM, File, ModelConfig, WantedModel
+from .billing import usage_in_reply
 
 __all__ = ["PydanticAIProvider", "reset"]
 
@@ -93,6 +94,19 @@ class PydanticAIProvider(BaseLLM):
         vendor, colon, name = model_name.partition(":")
         return (_SLUGS.get(vendor, vendor.replace("-", "_")), name) if colon else None
 
+    def _schema_problem(self, model: ModelConfig) -> str | None:
+        from pydantic_ai.providers import infer_provider_class
+
+        vendor, colon, name = model.name.partition(":")
+        try:
+            profile = infer_provider_class(_RENAMED.get(vendor, vendor)).model_profile(name) if colon else {}
+        except (ValueError, ImportError):
+            # The call itself says what is missing.
+            return None
+        if (profile or {}).get("supports_json_schema_output"):
+            return None
+        return f"PydanticAI sends {vendor or 'this vendor'} no response schema for this model"
+
     def _call_llm_api(
         self,
         prompt: str,
@@ -114,7 +128,7 @@ class PydanticAIProvider(BaseLLM):
         if files:
             content = [prompt, *(BinaryContent(data=file.data(), media_type=file.media_type) for file in files)]
         parameters = ModelRequestParameters()
-        if model_class and dict(model.profile).get("supports_json_schema_output"):
+        if model_class:
             schema = OutputObjectDefinition(json_schema=model_class.model_json_schema(), name=model_class.__name__)
             parameters = ModelRequestParameters(output_mode="native", output_object=schema)
         request = ModelRequest(parts=[UserPromptPart(content)], instructions=system_prompt or None)
@@ -135,7 +149,9 @@ class PydanticAIProvider(BaseLLM):
         if not text and response.finish_reason is None and not usage.total_tokens:
             message = f"{self.config.name}, {model_name}: the reply holds neither a text nor usage"
             raise UnusableReplyError(message, provider=self.config.name, model=model_name)
-        return text, _usage(usage, response)
+        place = self._catalog_name(model_name)
+        said = usage_in_reply(place[0], self.config.api_base) if place else {}
+        return text, {**_usage(usage, response), **said}
 
     def _limit(self, model_name: str) -> int:
         place = self._catalog_name(model_name)

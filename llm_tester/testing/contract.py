@@ -49,7 +49,8 @@ from ..errors import (
     UnknownModelError,
     UnusableReplyError,
 )
-from ..llms.base import BaseLLM, check_provider_class
+from ..llms.base import BaseLLM
+from ..llms.class_check import check_provider_class
 from ..llms.llm_registry import discover_providers, get_llm_provider
 from ..llms.provider_factory import create_provider
 from ..usage import UsageData

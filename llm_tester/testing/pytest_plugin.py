@@ -242,6 +242,7 @@ def llm_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
                 ignore=marked.get("ignore", ()),
                 # A file that is named may be another test's too.
                 shared="name" in marked,
+                max_age=_max_age(config),
             ) as cassette,
         ):
             opened = item.stash[_OPEN] = _Open(cassette, mode, cassette.unused())
@@ -402,8 +403,6 @@ class CaseFile(pytest.File):
             raise self.CollectError(str(error)) from None
         if problems := tester.manager.initialization_errors:
             raise self.CollectError("\n".join(problems.values()))
-        if not units:
-            raise self.CollectError("no provider is enabled: enable one in the config, or name --llm-providers")
         for unit in units:
             name = f"{unit.case.title}[{unit.provider}:{unit.model}]"
             # pytest 9.2 would take what stands in the brackets for a part of a function's name.
@@ -477,10 +476,11 @@ def _explained(result: CaseResult, wanted: float) -> str:
     score = "no reply" if result.accuracy is None else f"accuracy {result.accuracy:.1f}, wanted {wanted:g}"
     lines = [f"{result.title}, {result.column}: {score}, {result.status}"]
     lines += [result.problem] if result.problem else []
+    lines += [str(result.counts)] if result.fields else []
     for item in result.fields:
         if item.score < 1:
             values = f"expected {_shown(item.expected)}, found {_shown(item.actual)}"
-            lines.append(f"  {item.path}: {values}, score {item.score:.2f} ({item.note})")
+            lines.append(f"  {item.path}: {values}, score {item.score:.2f} ({item.note}; rule: {item.rule})")
     if result.usage:
         lines.append(f"reply: {result.source_of_reply}" + (f", {result.cassette}" if result.cassette else ""))
     return "\n".join(lines)

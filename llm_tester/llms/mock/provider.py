@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from ...config import MockScript
 from ...errors import UnusableReplyError
-from ...pricing import estimate_tokens
+from ...tokens import rough_tokens
 from ..base import BaseLLM, File, ModelConfig, WantedModel
 
 __all__ = ["MockProvider", "register_mock_response", "reset"]
@@ -59,6 +59,9 @@ class MockProvider(BaseLLM):
 
     uses_http = False
 
+    def _takes_schema(self, model: ModelConfig) -> bool:
+        return model.supports_schema is not False
+
     def _call_llm_api(
         self,
         prompt: str,
@@ -77,7 +80,7 @@ class MockProvider(BaseLLM):
         if isinstance(reply, Exception):
             raise reply
         text = _instance(model_class) if reply is None else _as_text(reply)
-        counted = {"prompt_tokens": estimate_tokens(system_prompt + prompt), "completion_tokens": estimate_tokens(text)}
+        counted = {"prompt_tokens": rough_tokens(system_prompt + prompt), "completion_tokens": rough_tokens(text)}
         told = {"answered_model": model_name, "finish_reason": "stop", "elapsed_seconds": script.delay}
         return text, {**counted, **told, **script.usage}
 

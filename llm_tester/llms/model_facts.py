@@ -1,0 +1,74 @@
+"""What is known of a model beyond its config entry, and what a call of it can cost."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..budget import Limits
+from ..config import ModelConfig
+from ..pricing import Price
+
+__all__ = ["completed", "limits", "most_output"]
+
+# Fields of `ModelConfig` that LiteLLM's data has under one name or another, the first that is there.
+_ENTRY_NAMES: Mapping[str, tuple[str, ...]] = {
+    "max_input_tokens": ("max_input_tokens",),
+    "max_output_tokens": ("max_output_tokens", "max_tokens"),
+    "supports_schema": ("supports_response_schema",),
+    "supports_vision": ("supports_vision", "supports_vision_input"),
+    "supports_pdf": ("supports_pdf_input", "supports_pdf"),
+}
+_RATES = {
+    "cost_input": "input",
+    "cost_output": "output",
+    "cost_cached_input": "cached_input",
+    "cost_cache_write": "cache_write",
+    "cost_reasoning": "reasoning",
+    "cost_per_request": "per_request",
+}
+
+
+def completed(model: ModelConfig, price: Price | None, entry: Mapping[str, Any]) -> ModelConfig:
+    """A model's config with what it leaves out.
+
+    Args:
+        model: what the config says.
+        price: its price, in USD per million tokens; None if unknown.
+        entry: what LiteLLM's data says of it.
+    """
+    found: dict[str, Any] = {}
+    for field, names in _ENTRY_NAMES.items():
+        if getattr(model, field) is None:
+            found[field] = next((entry[name] for name in names if entry.get(name)), None)
+    if price is not None:
+        found |= {field: getattr(price, rate) for field, rate in _RATES.items()}
+    return model.model_copy(update={field: value for field, value in found.items() if value is not None})
+
+
+def most_output(entry: Mapping[str, Any]) -> int | None:
+    """The tokens that a model can write at most, by LiteLLM's data; None if it does not say."""
+    return next((entry[name] for name in _ENTRY_NAMES["max_output_tokens"] if entry.get(name)), None)
+
+
+def limits(price: Price | None, prompt_tokens: int, most_output: int | None, reserved_output: int) -> Limits:
+    """What one attempt can cost, at the dearest of the rates that can apply.
+
+    Args:
+        price: the price; None if unknown.
+        prompt_tokens: the input at most.
+        most_output: the output at most; None if nothing limits it.
+        reserved_output: the output to set money aside for; the hard limit if there is one.
+    """
+    if price is None:
+        return Limits()
+    rates = (price, *price.tiers)
+    dearest_in = max(max(rate.input, rate.cache_write or 0, rate.cached_input or 0) for rate in rates)
+    dearest_out = max(max(rate.output, rate.reasoning or 0) for rate in rates)
+
+    def usd(output: int) -> float:
+        return (prompt_tokens * dearest_in + output * dearest_out) / 1e6 + price.per_request
+
+    if not dearest_out:
+        return Limits(usd(0), usd(0))
+    if most_output is None:
+        return Limits(None, usd(reserved_output))
+    return Limits(usd(most_output), usd(min(reserved_output, most_output)))
