@@ -18,6 +18,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from test_html_report import HOSTILE, hostile_run, one, priced, run_of
 
 from llm_tester.reports.html import render
+from llm_tester.runs.baseline import compare_runs
 from llm_tester.runs.results import RunResult
 
 pytestmark = pytest.mark.skipif(chromium.missing() is not None, reason=chromium.missing() or "")
@@ -288,7 +289,7 @@ def test_light_and_dark(show: Any) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_texts_have_contrast(show: Any, theme: str) -> None:
-    page = show(sample_run(30), notes=["a note"])
+    page = show(sample_run(30), comparison=compare_runs(sample_run(30, repeats=2), sample_run(30)))
     page.prefer(theme)
     assert page.driver.execute_script(CONTRAST) == []
     page.js("document.querySelector('#matrix tbody a.s3').click()")
@@ -297,7 +298,7 @@ def test_texts_have_contrast(show: Any, theme: str) -> None:
 
 
 def test_hostile_replies_do_nothing(show: Any) -> None:
-    page = show(hostile_run(), notes=HOSTILE)
+    page = show(hostile_run(), comparison=compare_runs(hostile_run(), hostile_run()))
     assert len(page.texts("#matrix tbody a")) == len(HOSTILE)
     for place in range(len(HOSTILE)):
         page.js("document.querySelectorAll('#matrix tbody a')[arguments[0]].click()", place)
@@ -320,7 +321,7 @@ def test_nothing_is_asked_of_any_network(show: Any) -> None:
 
 
 def test_a_phone_scrolls_only_in_the_tables(show: Any) -> None:
-    page = show(sample_run(6, repeats=2), notes=["a_note_with_a_very_long_word_" * 6])
+    page = show(sample_run(6, repeats=2), comparison=compare_runs(sample_run(6), sample_run(6, repeats=2)))
     as_phone(page)
     width = "[document.documentElement.scrollWidth, document.body.scrollWidth, innerWidth]"
     assert page.js(width) == [375, 375, 375]

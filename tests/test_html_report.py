@@ -11,6 +11,7 @@ import pytest
 from report_sample import sample_run
 
 from llm_tester.reports.html import MARK, render
+from llm_tester.runs.baseline import compare_runs
 from llm_tester.runs.results import CaseRecord, CaseResult, RunResult
 from llm_tester.runs.scoring import FieldScore, compare
 from llm_tester.utils.cost_manager import UsageData
@@ -98,8 +99,11 @@ def hostile_run() -> RunResult:
 
 
 def test_hostile_texts_stay_texts() -> None:
-    page = render(hostile_run(), notes=HOSTILE)
-    plain = render(run_of(one()))
+    run = hostile_run()
+    wrong = [result.model_copy(update={"accuracy": 0.0}) for result in run.results]
+    page = render(run, compare_runs(run.model_copy(update={"results": tuple(wrong)}), run))
+    scored = one(accuracy=100.0, usage=priced(None))
+    plain = render(run_of(scored), compare_runs(run_of(one(accuracy=0.0, usage=priced(None))), run_of(scored)))
     elements, wanted = Elements(), Elements()
     elements.feed(page)
     wanted.feed(plain)
@@ -158,13 +162,13 @@ def test_it_is_small_and_names_no_address() -> None:
 
 
 def test_the_same_run_gives_the_same_page() -> None:
-    run = sample_run(6, repeats=2)
-    assert render(run, ["note"]) == render(RunResult.model_validate_json(run.model_dump_json()), ["note"])
+    before, run = sample_run(6, repeats=2, seed=4), sample_run(6, repeats=2)
+    again = RunResult.model_validate_json(run.model_dump_json())
+    assert render(run, compare_runs(before, run)) == render(again, compare_runs(before, again))
 
 
-def test_notes_and_problems_stand_at_the_top() -> None:
-    text = words(render(run_of(one(), problems={"cohere": "no key"}), notes=["2 cases worse"]))
-    assert "2 cases worse" in text
+def test_problems_are_at_the_top() -> None:
+    text = words(render(run_of(one(), problems={"cohere": "no key"})))
     assert "cohere could not start. no key" in text
 
 
@@ -276,11 +280,29 @@ def test_texts_are_embedded_once() -> None:
     assert sum(case.source in text for case in run.cases for text in details["texts"]) == len(run.cases)
 
 
-def test_variants_of_a_prompt_are_columns() -> None:
+def test_a_model_with_two_prompts_is_one_model_with_a_table_of_prompts() -> None:
     results = [one(accuracy=50.0, usage=priced(None)), one(variant="short", accuracy=70.0, usage=priced(None))]
-    index = embedded(render(run_of(*results)), "report-index")
-    assert [column["title"] for column in index["columns"]] == ["p:x · short", "p:x"]
-    assert index["rows"] == [["m", "a"]]
+    page = render(run_of(*results))
+    index = embedded(page, "report-index")
+    assert [(column["title"], column["accuracy"]) for column in index["columns"]] == [("p:x", 60.0)]
+    assert index["rows"] == [["m", "a", ""], ["m", "a", "short"]]
+    text = words(page)
+    assert "1 case, 1 model " in text
+    assert "p x (plain) 50 1 of 1 cases" in text
+    assert "p x short 70 1 of 1 cases" in text
+
+
+def test_a_model_that_lacks_cases_says_how_many_it_has() -> None:
+    results = [
+        *(one(name=name, accuracy=80.0, usage=priced(None)) for name in "abcd"),
+        *(one(name=name, model="y", accuracy=90.0, usage=priced(None)) for name in "abc"),
+        *(one(name="a", model="z", accuracy=100.0, usage=priced(None)), one(name="b", model="z", status="failed")),
+    ]
+    text = words(render(run_of(*results)))
+    assert "ranked over the 3 of 4 cases that all ranked models answered" in text
+    assert "1 p y 90 3 of 4 cases" in text
+    assert "2 p x 80 — " not in text
+    assert "3 p z 100 1 of 4 cases, not ranked" in text
 
 
 def test_a_run_without_results() -> None:

@@ -21,9 +21,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..pricing import Price
-from ..runs.results import CaseResult, Column, RunResult
-from ..runs.scoring import FieldScore, _is_nothing, _segment
-from ..usage import UsageData, format_sum, format_usd
+from ..runs.comparison import RunComparison, counted
+from ..runs.results import CaseResult, RunResult
+from ..runs.scoring import FieldScore
+from ..runs.summary import Column, PromptRow, Summary, Sums, summarize
+from ..usage import Billed, UsageData, format_sum, format_usd
+from . import against
+from .markdown import prompt_title
 
 __all__ = ["MARK", "render"]
 
@@ -37,18 +41,19 @@ _INDEX = re.compile(r'(\["(?:[^"\\]|\\.)*"\])|\[\d+\]')
 _UNSAFE = re.compile("[<\u2028\u2029\ud800-\udfff]")
 
 
-def render(run: RunResult, notes: Sequence[str] = ()) -> str:
+def render(run: RunResult, comparison: RunComparison | None = None) -> str:
     """Renders the results of a run for people.
 
     Args:
         run: what the run found.
-        notes: what to say at the top, such as how it compares with an earlier run; plain text.
+        comparison: the run against a baseline, if there is one.
 
     Returns:
         A whole HTML document, the same for the same run. It loads nothing and runs only its own script, whatever
         the replies hold; `MARK` stands near its start.
     """
-    columns = sorted(run.columns(), key=_rank)
+    summary = summarize(run)
+    columns = summary.columns
     script = "\n".join(_asset(name) for name in _SCRIPTS)
     template = _environment().get_template("report.html.j2")
     return template.render(
@@ -57,9 +62,11 @@ def render(run: RunResult, notes: Sequence[str] = ()) -> str:
         style=Markup(_asset("report.css")),
         script=Markup(script),
         run=run,
-        header=_header(run),
-        notes=notes,
+        header=_header(run, summary),
+        against=against.view(comparison) if comparison else None,
+        summary=summary,
         models=[_model_row(number, column) for number, column in enumerate(columns, 1)],
+        prompts=[(table, [_prompt_row(row) for row in table.rows]) for table in summary.prompts],
         legend=_legend(),
         plain=_plain_matrix(run, columns),
         index=_embedded(_index(run, columns)),
@@ -121,24 +128,18 @@ def _time(iso: str) -> str:
     return iso.replace("T", " ").replace("+00:00", " UTC")
 
 
-def _column_title(column: Column) -> str:
-    return f"{column.provider}:{column.model}" + (f" · {column.variant}" if column.variant else "")
-
-
-def _header(run: RunResult) -> dict[str, Any]:
+def _header(run: RunResult, summary: Summary) -> dict[str, Any]:
     """The facts at the top of the page."""
-    usages = [result.usage for result in run.results if result.usage is not None]
-    unknown = sum(usage.total_cost is None for usage in usages)
+    total = summary.total
+    sizes = (counted(summary.names, "case"), counted(len(summary.columns), "model"))
     counts = Counter[str](result.status for result in run.results)
     origins = Counter(result.source_of_reply for result in run.results if result.usage is not None)
     return {
+        "size": f"{counted(len(run.results), 'result')}: {', '.join(sizes)}",
         "started": _time(run.started_at),
         "took": _duration(run.seconds),
         "statuses": [(status, counts[status]) for status in _STATUSES],
-        "cases": len({(result.module, result.name) for result in run.results}),
-        "cost": _usd(sum(usage.total_cost or 0.0 for usage in usages), unknown, len(usages) - unknown),
-        "unknown": unknown,
-        "answered": len(usages),
+        "cost": _usd(total.cost_usd, total.unknown, total.known),
         "spent": format_sum(run.spent_usd, run.spent_unknown),
         "spent_text": run.spent_text,
         "limit": None if run.max_cost is None else format_usd(run.max_cost),
@@ -168,26 +169,9 @@ def _legend() -> list[tuple[int, str]]:
 # The columns
 
 
-def _known(column: Column) -> int:
-    return column.answered - column.unknown
+class _Shown(NamedTuple):
+    """What some replies add up to, as texts."""
 
-
-def _cost_per_case(column: Column) -> float | None:
-    return column.cost_usd / _known(column) if _known(column) else None
-
-
-def _rank(column: Column) -> tuple[float, float, float, str]:
-    """The most accurate first, then the cheapest, then the fastest."""
-    cost = _cost_per_case(column)
-    accuracy = -1.0 if column.accuracy is None else column.accuracy
-    return -accuracy, float("inf") if cost is None else cost, column.seconds, _column_title(column)
-
-
-class _ModelRow(NamedTuple):
-    """A row of the table of models, as it is shown."""
-
-    number: int
-    column: Column
     accuracy: str
     ok: int
     cost_per_case: str
@@ -197,41 +181,57 @@ class _ModelRow(NamedTuple):
     tokens_out: str
 
 
-def _model_row(number: int, column: Column) -> _ModelRow:
-    answered = column.answered
-
-    def per_case(total: float, form: str) -> str:
-        return format(total / answered, form) if answered else "—"
-
-    cost = _cost_per_case(column)
-    return _ModelRow(
-        number=number,
-        column=column,
-        accuracy=_percent(column.accuracy),
-        ok=answered - column.invalid,
-        cost_per_case=format_usd(cost) if cost is not None or answered else "—",
-        cost=_usd(column.cost_usd, column.unknown, _known(column)),
-        seconds=per_case(column.seconds, ".2f"),
-        tokens_in=per_case(column.prompt_tokens, ",.0f"),
-        tokens_out=per_case(column.completion_tokens, ",.0f"),
+def _shown(total: Sums, accuracy: float | None) -> _Shown:
+    answered = total.answered
+    return _Shown(
+        accuracy=_percent(accuracy),
+        ok=answered - total.invalid,
+        cost_per_case=format_usd(total.cost_per_reply) if answered else "—",
+        cost=_usd(total.cost_usd, total.unknown, total.known),
+        seconds="—" if total.seconds_per_reply is None else f"{total.seconds_per_reply:.2f}",
+        tokens_in=f"{total.prompt_tokens / answered:,.0f}" if answered else "—",
+        tokens_out=f"{total.completion_tokens / answered:,.0f}" if answered else "—",
     )
+
+
+class _ModelRow(NamedTuple):
+    """A row of the table of models."""
+
+    number: int
+    column: Column
+    shown: _Shown
+
+
+def _model_row(number: int, column: Column) -> _ModelRow:
+    return _ModelRow(number, column, _shown(column, column.shown))
+
+
+class _PromptRow(NamedTuple):
+    """A row of a table of prompts."""
+
+    row: PromptRow
+    shown: _Shown
+    name: str
+
+
+def _prompt_row(row: PromptRow) -> _PromptRow:
+    return _PromptRow(row, _shown(row, row.accuracy), prompt_title(row.variant))
 
 
 # What the page lists
 
 
-def _rows(run: RunResult) -> dict[tuple[str, str], int]:
-    """The number of each row of the matrix, by module and name."""
-    return {key: row for row, key in enumerate(dict.fromkeys((result.module, result.name) for result in run.results))}
+_CaseKey = tuple[str, str, str]
 
 
-def _column_key(result: CaseResult | Column) -> tuple[str, str, str]:
-    return result.provider, result.model, result.variant
+def _rows(run: RunResult) -> dict[_CaseKey, int]:
+    """The number of each row of the matrix: a case, each of its prompts a row of its own."""
+    return {key: row for row, key in enumerate(dict.fromkeys(result.case_key for result in run.results))}
 
 
 def _index(run: RunResult, columns: Sequence[Column]) -> dict[str, Any]:
     rows = _rows(run)
-    numbers = {_column_key(column): number for number, column in enumerate(columns)}
+    numbers = {column.title: number for number, column in enumerate(columns)}
     return {
         "levels": _LEVELS,
         "statuses": _STATUSES,
@@ -240,8 +240,8 @@ def _index(run: RunResult, columns: Sequence[Column]) -> dict[str, Any]:
         "columns": [_index_column(column) for column in columns],
         "results": [
             (
-                rows[result.module, result.name],
-                numbers[_column_key(result)],
+                rows[result.case_key],
+                numbers[result.column],
                 result.repeat,
                 _STATUSES.index(result.status),
                 None if result.accuracy is None else round(result.accuracy, 4),
@@ -253,17 +253,16 @@ def _index(run: RunResult, columns: Sequence[Column]) -> dict[str, Any]:
 
 
 def _index_column(column: Column) -> dict[str, Any]:
-    cost = _cost_per_case(column)
     return {
         "provider": column.provider,
         "model": column.model,
-        "variant": column.variant,
-        "title": _column_title(column),
-        "accuracy": column.accuracy,
+        "title": column.title,
+        "accuracy": column.shown,
+        "ranked": column.ranked is not None,
         "answered": column.answered,
-        "known": _known(column),
-        "cost": cost,
-        "costText": format_usd(cost),
+        "known": column.known,
+        "cost": column.cost_per_reply,
+        "costText": format_usd(column.cost_per_reply),
     }
 
 
@@ -285,15 +284,15 @@ class _FieldCell:
         return round(100 * fmean(self.scores), 4), len(self.scores), self.changed, self.compared
 
 
-def _field_tables(run: RunResult, numbers: Mapping[tuple[str, str, str], int]) -> list[dict[str, Any]]:
+def _field_tables(run: RunResult, numbers: Mapping[str, int]) -> list[dict[str, Any]]:
     """For each module its fields, and for each field a cell a column, None where the column has no such field."""
-    groups: dict[tuple[str, str, int], list[dict[str, tuple[float, str]]]] = defaultdict(list)
+    groups: dict[tuple[_CaseKey, int], list[dict[str, tuple[float, str]]]] = defaultdict(list)
     for result in run.results:
         if result.fields:
-            leaves = {path: (score, seen) for field in result.fields for path, score, seen in _leaves(field)}
-            groups[result.module, result.name, numbers[_column_key(result)]].append(leaves)
+            leaves = {field.path: (field.score, repr(field.actual)) for field in result.fields}
+            groups[result.case_key, numbers[result.column]].append(leaves)
     tables: dict[str, dict[str, dict[int, _FieldCell]]] = {}
-    for (module, _, number), repeats in groups.items():
+    for ((module, *_), number), repeats in groups.items():
         table = tables.setdefault(module, {})
         for path in dict.fromkeys(chain.from_iterable(repeats)):
             cell = table.setdefault(_without_indices(path), {}).setdefault(number, _FieldCell())
@@ -313,33 +312,6 @@ def _field_tables(run: RunResult, numbers: Mapping[tuple[str, str, str], int]) -
     ]
 
 
-def _leaves(field: FieldScore) -> Iterator[tuple[str, float, str]]:
-    """Path, score and actual value of a field; of a missing or extra object or list, those of everything in it.
-
-    Without that a model that leaves out `salary` would have a row of its own instead of a 0 in `salary.min`.
-    """
-    for path, actual in _below(field.path, field.expected, field.actual):
-        yield path.removeprefix("."), field.score, repr(actual)
-
-
-def _below(path: str, expected: Any, actual: Any) -> Iterator[tuple[str, Any]]:
-    shape = actual if _is_nothing(expected) else expected
-    if isinstance(shape, Mapping) and shape:
-        for key in shape:
-            yield from _below(path + _segment(key), _part(expected, key), _part(actual, key))
-    elif isinstance(shape, list) and shape:
-        for place in range(len(shape)):
-            yield from _below(f"{path}[{place}]", _part(expected, place), _part(actual, place))
-    else:
-        yield path, actual
-
-
-def _part(value: Any, key: str | int) -> Any:
-    if isinstance(value, Mapping):
-        return value.get(key)
-    return value[key] if isinstance(value, list) and isinstance(key, int) and key < len(value) else None
-
-
 def _without_indices(path: str) -> str:
     return _INDEX.sub(lambda match: match[1] or "[]", path)
 
@@ -349,13 +321,18 @@ def _without_indices(path: str) -> str:
 
 def _plain_matrix(run: RunResult, columns: Sequence[Column]) -> list[tuple[str, list[str]]]:
     """The matrix in words: a row a case, a cell a column."""
-    groups: dict[tuple[str, str, tuple[str, str, str]], list[CaseResult]] = defaultdict(list)
+    groups: dict[tuple[_CaseKey, str], list[CaseResult]] = defaultdict(list)
     for result in run.results:
-        groups[result.module, result.name, _column_key(result)].append(result)
+        groups[result.case_key, result.column].append(result)
     return [
-        (f"{module}/{name}", [_plain_cell(groups.get((module, name, _column_key(column)), [])) for column in columns])
-        for module, name in _rows(run)
+        (_row_title(key), [_plain_cell(groups.get((key, column.title), [])) for column in columns])
+        for key in _rows(run)
     ]
+
+
+def _row_title(key: _CaseKey) -> str:
+    module, name, variant = key
+    return f"{module}/{name}" + (f".{variant}" if variant else "")
 
 
 def _plain_cell(results: Sequence[CaseResult]) -> str:
@@ -410,7 +387,7 @@ def _details(run: RunResult) -> dict[str, Any]:
         "results": [
             _present(
                 case=cases.get(result.case_key),
-                problem=texts.place(result.problem),
+                problem=texts.place(result.explanation),
                 error=texts.place(result.error),
                 reply=texts.place(result.reply),
                 actual=texts.place(_json(result.actual)),
@@ -435,16 +412,21 @@ def _field_row(field: FieldScore, texts: _Texts) -> tuple[Any, ...]:
         round(field.score, 4),
         round(field.weight, 6),
         texts.place(field.note),
+        texts.place(field.rule),
     )
 
 
 def _facts(result: CaseResult) -> Iterator[tuple[str, str]]:
     """What is known of the call, as names and texts."""
     yield "origin", result.source_of_reply
+    if result.counts is not None:
+        yield "values", str(result.counts)
     if result.usage is not None:
         yield from _usage_facts(result.usage)
-    if result.failed_cost:
-        yield "failed attempts cost", f"up to {format_usd(result.failed_cost)}"
+    if result.usage is None:
+        yield "attempts", str(result.attempts)
+    if result.unanswered:
+        yield "attempts without a reply", _unanswered(result.unanswered, result.failed_cost)
     if result.cassette is not None:
         yield "cassette", result.cassette
     if result.age_days is not None:
@@ -456,13 +438,17 @@ def _usage_facts(usage: UsageData) -> Iterator[tuple[str, str]]:
     yield "input tokens", _with_parts(usage.prompt_tokens, parts)
     yield "output tokens", _with_parts(usage.completion_tokens, {"reasoning": usage.reasoning_tokens})
     yield "cost", format_usd(usage.total_cost)
-    if usage.total_cost is not None:
+    if usage.prompt_cost is not None:
         yield "cost of input, output", f"{format_usd(usage.prompt_cost)}, {format_usd(usage.completion_cost)}"
     yield "price", "unknown: no source has one" if usage.price is None else _price_text(usage.price)
     if usage.price_note:
         yield "price sources", usage.price_note
-    if usage.failed_cost:
-        yield "earlier attempts cost", f"up to {format_usd(usage.failed_cost)}"
+    if usage.billed is not None:
+        yield "billed by the provider", _billed(usage.billed)
+    for note in usage.notes:
+        yield "note", note
+    if usage.unanswered:
+        yield "attempts without a reply", _unanswered(usage.unanswered, usage.failed_cost)
     yield "seconds", f"{usage.elapsed_seconds:.2f}" + (" when it was recorded" if usage.replayed else "")
     yield "attempts", str(usage.attempts)
     yield "finish reason", usage.finish_reason or "not said"
@@ -470,6 +456,17 @@ def _usage_facts(usage: UsageData) -> Iterator[tuple[str, str]]:
         yield "answered by", usage.answered_model
     if usage.recorded_at:
         yield "recorded", _time(usage.recorded_at)
+
+
+def _unanswered(attempts: int, usd: float | None) -> str:
+    bound = "at an unknown cost" if usd is None else f"for up to {format_usd(usd)}"
+    return f"{attempts}, which may have been billed {bound}"
+
+
+def _billed(billed: Billed) -> str:
+    counts = {"input tokens": billed.prompt_tokens, "output tokens": billed.completion_tokens}
+    parts = [format_usd(billed.usd)] if billed.usd is not None else []
+    return ", ".join([*parts, *(f"{count:,} {name}" for name, count in counts.items() if count is not None)])
 
 
 def _with_parts(total: int, parts: Mapping[str, int]) -> str:

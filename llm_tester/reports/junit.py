@@ -52,16 +52,17 @@ def _case(suite: ElementTree.Element, result: CaseResult, fail_under: float | No
     case.set("time", f"{seconds:.3f}")
     if result.status in ("failed", "skipped"):
         # A call that was not made is an error as well: what CI does not check must not look checked.
-        ElementTree.SubElement(case, "error", type=result.error or result.status, message=_clean(result.problem or ""))
+        message = _clean(result.explanation or "")
+        ElementTree.SubElement(case, "error", type=result.error or result.status, message=message)
     elif fail_under is not None and (result.accuracy or 0.0) < fail_under:
         wrong = "\n".join(
-            f"{field.path}: expected {field.expected!r}, found {field.actual!r} ({field.note})"
+            f"{field.path}: expected {field.expected!r}, found {field.actual!r} ({field.note}; rule: {field.rule})"
             for field in result.fields
             if field.score < 1
         )
         failure = ElementTree.SubElement(case, "failure")
         failure.set("message", f"accuracy {result.accuracy or 0.0:.1f}, expected at least {fail_under:g}")
-        failure.text = _clean("\n".join(part for part in (result.problem, wrong) if part))
+        failure.text = _clean("\n".join(part for part in (result.problem, str(result.counts or ""), wrong) if part))
 
 
 def _clean(text: str) -> str:

@@ -1,188 +1,252 @@
-"""A run against an earlier one: better, worse, or the same within the spread."""
+"""Compares a run with an earlier one.
 
-from collections.abc import Sequence
-from typing import Literal
+docs/baselines.md has the rules and why they are as they are.
+"""
 
-from pydantic import BaseModel, ConfigDict
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from ..errors import ResultsError
+from .comparison import CaseChange, CaseVerdict, FieldChange, ModelChange, RunComparison, Side, Verdict
 from .results import RunResult
-from .stability import Group, Place, grouped
+from .significance import ALPHA, POINTS, More, Pair, holm, more_repeats, p_value
+from .summary import Group, Place, grouped
 
-__all__ = ["Change", "FieldChange", "RunComparison", "compare_runs"]
+__all__ = ["BASELINE", "compare_runs", "find_baseline"]
 
-Verdict = Literal["better", "worse", "same", "new", "gone"]
+BASELINE = "baseline.json"
 
 _ROUNDING = 1e-9
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
+def find_baseline(named: Path | None, results: Path, directory: Path) -> RunResult | None:
+    """The run to compare with: the one that was named, else the `baseline.json` that was kept.
 
+    Args:
+        named: a results file; None if the user named none.
+        results: the file that the new run will write.
+        directory: the config's.
 
-class FieldChange(_Record):
-    """One field of one case: its mean score before and after, 0 to 1."""
+    Returns:
+        The run, None if none was named and none was kept.
 
-    path: str
-    before: float
-    after: float
-
-
-class Change(_Record):
-    """What became of one case with one provider and model.
-
-    Attributes:
-        verdict: `same` where the means differ by no more than the larger spread of the two runs.
-        before: the accuracy then, 0 to 100; None where there was no reply.
-        after: the accuracy now.
-        spread: the larger sample standard deviation of the two runs, in points; 0 without repeats.
-        cost_before: mean USD then; None where unknown.
-        cost_after: mean USD now.
-        seconds_before: mean seconds then.
-        seconds_after: mean seconds now.
-        fields: the fields whose mean score changed.
-        edited: whether prompt, source or expectation are others than then.
+    Raises:
+        ResultsError: the file cannot be read, or is the one that the run would write over.
     """
-
-    title: str
-    provider: str
-    model: str
-    verdict: Verdict
-    before: float | None = None
-    after: float | None = None
-    spread: float = 0.0
-    cost_before: float | None = None
-    cost_after: float | None = None
-    seconds_before: float | None = None
-    seconds_after: float | None = None
-    fields: tuple[FieldChange, ...] = ()
-    edited: bool = False
-
-    def line(self) -> str:
-        """The change in one line."""
-        numbers = f"{_points(self.before)} → {_points(self.after)}"
-        spread = f" (spread {self.spread:.1f})" if self.spread else ""
-        fields = "".join(f"; {field.path} {field.before:.2f} → {field.after:.2f}" for field in self.fields[:8])
-        more = f"; and {len(self.fields) - 8} more fields" if len(self.fields) > 8 else ""
-        edited = "; the case itself was edited" if self.edited else ""
-        return f"{self.verdict}: {self.title}, {self.provider}:{self.model}: {numbers}{spread}{fields}{more}{edited}"
+    path = named or directory / BASELINE
+    if named is None and not path.is_file():
+        return None
+    if path.resolve() == results.resolve():
+        raise ResultsError(
+            f"{path}: this run would write over its own baseline. Keep it with `llm-tester baseline save` and leave "
+            "--baseline out, or choose another --output"
+        )
+    return RunResult.load(path)
 
 
-class RunComparison(_Record):
-    """A run against an earlier one.
-
-    Attributes:
-        baseline: the earlier run's id.
-        changes: one a case, provider and model that either run has.
-    """
-
-    baseline: str
-    changes: tuple[Change, ...]
-
-    def regressions(self) -> list[Change]:
-        """What became worse, or lost its reply."""
-        return [change for change in self.changes if change.verdict == "worse"]
-
-    def notes(self) -> list[str]:
-        """The comparison in lines: the counts, cost and seconds, then each change that is not `same`."""
-        counts = dict.fromkeys(("better", "worse", "same", "new", "gone"), 0)
-        for change in self.changes:
-            counts[change.verdict] += 1
-        head = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-        lines = [f"against {self.baseline}: {head}", self._sums()]
-        return [*lines, *(change.line() for change in self.changes if change.verdict != "same")]
-
-    def _sums(self) -> str:
-        costs = [(change.cost_before, change.cost_after) for change in self.changes]
-        times = [(change.seconds_before, change.seconds_after) for change in self.changes]
-        return f"where both runs know it: cost {_sum(costs, 'USD')}, seconds {_sum(times, 's')}"
-
-
-def _sum(pairs: Sequence[tuple[float | None, float | None]], unit: str) -> str:
-    both = [(before, after) for before, after in pairs if before is not None and after is not None]
-    if not both:
-        return "unknown"
-    return f"{sum(before for before, _ in both):.6g} → {sum(after for _, after in both):.6g} {unit}"
-
-
-def _points(accuracy: float | None) -> str:
-    return "no reply" if accuracy is None else f"{accuracy:.1f}"
-
-
-def compare_runs(before: RunResult, after: RunResult) -> RunComparison:
-    """Compares a run with an earlier one, by case, provider, model and field.
+def compare_runs(before: RunResult, after: RunResult, tolerance: float = 0.0) -> RunComparison:
+    """Compares a run with an earlier one, paired by case, provider and model.
 
     Args:
         before: the baseline.
         after: the run.
+        tolerance: points of accuracy that a difference must exceed to be better or worse.
 
-    Raises:
-        ResultsError: the two have no case with the same provider and model in common.
+    Returns:
+        The comparison; it has no models if the two runs have no case with the same provider and model in common.
     """
     old, new = grouped(before.results), grouped(after.results)
-    if not old.keys() & new.keys():
-        raise ResultsError(
-            f"the baseline {before.run_id} has none of this run's cases with the same provider and model; it holds "
-            f"{_examples(old)}, this run {_examples(new)}"
-        )
     edited = _edited(before, after)
+    pairs = {
+        place: Pair(tuple(old[place].scores), tuple(group.scores))
+        for place, group in new.items()
+        if place in old and old[place].scores and group.scores and not _different_task(edited.get(place[:3], ()))
+    }
+    p_values = _corrected({place: [pair] for place, pair in pairs.items()})
     places = [*new, *(place for place in old if place not in new)]
-    changes = (_change(place, old.get(place), new.get(place), place[:3] in edited) for place in places)
-    return RunComparison(baseline=before.run_id, changes=tuple(changes))
+    changes = [
+        _change(old.get(place), new.get(place), edited.get(place[:3], ()), pairs.get(place), p_values, tolerance)
+        for place in places
+    ]
+    return RunComparison(
+        baseline=before.run_id,
+        started_at=before.started_at,
+        tolerance=tolerance,
+        models=tuple(_models(old, new, pairs, edited, tolerance)),
+        changes=tuple(changes),
+    )
 
 
-def _examples(groups: dict[Place, Group]) -> str:
-    titles = [f"{group.first.title} with {group.first.column}" for group in groups.values()]
-    return ", ".join(titles[:2]) + (" and more" if len(titles) > 2 else "") if titles else "nothing"
-
-
-def _edited(before: RunResult, after: RunResult) -> set[tuple[str, ...]]:
+def _edited(before: RunResult, after: RunResult) -> dict[tuple[str, str, str], tuple[str, ...]]:
+    """The parts that changed of each case that both runs have."""
     then = {case.key: case for case in before.cases}
-    return {case.key for case in after.cases if case.key in then and then[case.key] != case}
+    parts = ("prompt", "source", "expected", "files")
+    return {
+        case.key: tuple(part for part in parts if getattr(case, part) != getattr(then[case.key], part))
+        for case in after.cases
+        if case.key in then
+    }
 
 
-def _change(place: Place, old: Group | None, new: Group | None, edited: bool) -> Change:
+def _different_task(edited: Sequence[str]) -> bool:
+    """Whether the scores of the two runs answer different questions; another prompt is what one compares."""
+    return any(part != "prompt" for part in edited)
+
+
+def _corrected(families: Mapping[Any, Sequence[Pair]]) -> dict[Any, float]:
+    """The p-value of each, corrected for how many of them could have differed."""
+    tested = {name: pairs for name, pairs in families.items() if not all(map(_same, pairs))}
+    return dict(zip(tested, holm([p_value(pairs) for pairs in tested.values()]), strict=True))
+
+
+def _same(pair: Pair) -> bool:
+    return pair.identical or sorted(pair.before) == sorted(pair.after)
+
+
+def _verdict(difference: float, p: float | None, tolerance: float) -> Verdict:
+    if p is None:
+        return "same"
+    if p > ALPHA:
+        return "cannot tell"
+    if abs(difference) <= tolerance + _ROUNDING:
+        return "same"
+    return "better" if difference > 0 else "worse"
+
+
+def _change(
+    old: Group | None,
+    new: Group | None,
+    edited: tuple[str, ...],
+    pair: Pair | None,
+    p_values: Mapping[Place, float],
+    tolerance: float,
+) -> CaseChange:
     group = new or old
     assert group is not None
     first = group.first
+    p = p_values.get((*first.case_key, first.provider, first.model))
     if old is None or new is None:
-        return Change(
-            title=first.title,
-            provider=first.provider,
-            model=first.model,
-            verdict="new" if old is None else "gone",
-            before=old.accuracy if old else None,
-            after=new.accuracy if new else None,
-        )
-    return Change(
+        verdict: CaseVerdict = "new" if old is None else "gone"
+    elif pair is not None:
+        verdict = _verdict(pair.difference, p, tolerance)
+    elif bool(old.scores) != bool(new.scores):
+        verdict = "worse" if old.scores else "better"
+    else:
+        verdict = "edited" if old.scores else "same"
+    return CaseChange(
         title=first.title,
         provider=first.provider,
         model=first.model,
-        verdict=_verdict(old, new),
-        before=old.accuracy,
-        after=new.accuracy,
-        spread=max(old.spread, new.spread),
-        cost_before=old.cost_usd,
-        cost_after=new.cost_usd,
-        seconds_before=old.seconds,
-        seconds_after=new.seconds,
-        fields=tuple(_fields(old, new)),
+        verdict=verdict,
+        before=_side([old]) if old else None,
+        after=_side([new]) if new else None,
+        p=p,
+        fields=tuple(_fields(old, new)) if old and new and old.scores and new.scores else (),
         edited=edited,
     )
 
 
-def _verdict(old: Group, new: Group) -> Verdict:
-    if old.accuracy is None or new.accuracy is None:
-        return "same" if old.accuracy == new.accuracy else "better" if old.accuracy is None else "worse"
-    if abs(new.accuracy - old.accuracy) <= max(old.spread, new.spread) + _ROUNDING:
-        return "same"
-    return "better" if new.accuracy > old.accuracy else "worse"
+def _side(groups: Sequence[Group]) -> Side:
+    means = [group.accuracy for group in groups if group.accuracy is not None]
+    costs = [group.cost_usd for group in groups]
+    times = [group.sums.seconds_per_reply for group in groups]
+    return Side(
+        accuracy=fmean(means) if means else None,
+        replies=sum(len(group.scores) for group in groups),
+        invalid=sum(group.sums.invalid for group in groups),
+        cost_usd=_mean(costs),
+        seconds=_mean(times),
+    )
 
 
-def _fields(old: Group, new: Group) -> list[FieldChange]:
-    then, now = old.field_scores(), new.field_scores()
-    return [
-        FieldChange(path=path, before=then.get(path, 0.0), after=now.get(path, 0.0))
-        for path in [*now, *(path for path in then if path not in now)]
-        if abs(then.get(path, 0.0) - now.get(path, 0.0)) > _ROUNDING
-    ]
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known and len(known) == len(values) else None
+
+
+def _models(
+    old: Mapping[Place, Group],
+    new: Mapping[Place, Group],
+    pairs: Mapping[Place, Pair],
+    edited: Mapping[tuple[str, str, str], tuple[str, ...]],
+    tolerance: float,
+) -> Iterable[ModelChange]:
+    both: dict[tuple[str, str], list[Place]] = {}
+    for place in new:
+        if place in old:
+            both.setdefault(place[3:], []).append(place)
+    paired = {model: [place for place in places if place in pairs] for model, places in both.items()}
+    p_values = _corrected({model: [pairs[place] for place in places] for model, places in paired.items()})
+    for model, places in both.items():
+        lost = tuple(new[place].first.title for place in places if old[place].scores and not new[place].scores)
+        before, after = [old[place] for place in paired[model]], [new[place] for place in paired[model]]
+        chosen = [pairs[place] for place in paired[model]]
+        verdict = _model_verdict(chosen, bool(lost), p_values.get(model), tolerance)
+        more = (
+            more_repeats(chosen, ALPHA / len(p_values), POINTS + tolerance)
+            if chosen and verdict == "cannot tell"
+            else None
+        )
+        yield ModelChange(
+            provider=model[0],
+            model=model[1],
+            verdict=verdict,
+            cases=len(chosen),
+            before=_side(before),
+            after=_side(after),
+            lost=lost,
+            p=p_values.get(model),
+            more=more,
+            more_usd=_cost(more, before, after) if more else None,
+            repeats=max((len(group.results) for group in after), default=1),
+        )
+
+
+def _model_verdict(pairs: Sequence[Pair], lost: bool, p: float | None, tolerance: float) -> Verdict:
+    if lost:
+        return "worse"
+    if not pairs:
+        return "cannot tell"
+    return _verdict(fmean(pair.difference for pair in pairs), p, tolerance)
+
+
+def _cost(more: More, before: Sequence[Group], after: Sequence[Group]) -> float | None:
+    """USD for the further repeats at what the repeats cost so far; None if one of these costs is unknown."""
+    costs = [group.cost_usd for group in (*after, *(before if more.both else ()))]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) * more.repeats if more.repeats and len(known) == len(costs) else None
+
+
+def _fields(old: Group, new: Group) -> Iterable[FieldChange]:
+    then, now = _field_values(old), _field_values(new)
+    for path in dict.fromkeys((*now, *then)):
+        before, after = then.get(path), now.get(path)
+        if before and after and abs(before[0] - after[0]) < _ROUNDING:
+            continue
+        present = after or before
+        assert present is not None
+        yield FieldChange(
+            path=path,
+            expected=present[1],
+            before=before[2] if before else None,
+            after=after[2] if after else None,
+            score_before=before[0] if before else None,
+            score_after=after[0] if after else None,
+        )
+
+
+def _field_values(group: Group) -> dict[str, tuple[float, Any, Any]]:
+    """By path the mean score, the expected value, and the value that most repeats have."""
+    found: dict[str, list[Any]] = {}
+    for result in group.results:
+        for field in result.fields:
+            found.setdefault(field.path, []).append(field)
+    values = {}
+    for path, fields in found.items():
+        [(usual, _)] = Counter(repr(field.actual) for field in fields).most_common(1)
+        actual = next(field.actual for field in fields if repr(field.actual) == usual)
+        values[path] = (fmean(field.score for field in fields), fields[0].expected, actual)
+    return values

@@ -7,8 +7,8 @@ let shown = null;
 
 function hashOf(result) {
   const [row, column, repeat] = INDEX.results[result];
-  const { provider, model, variant } = INDEX.columns[column];
-  const [module, name] = INDEX.rows[row];
+  const { provider, model } = INDEX.columns[column];
+  const [module, name, variant] = INDEX.rows[row];
   const parts = { module, case: name, provider, model, ...(variant && { variant }), ...(repeat > 1 && { repeat }) };
   return `#${new URLSearchParams(parts)}`;
 }
@@ -58,7 +58,7 @@ function scoreTile(score) {
 }
 
 function fieldRow(place) {
-  const [path, expected, actual, score, weight, note] = details.fields[place];
+  const [path, expected, actual, score, weight, note, rule] = details.fields[place];
   const wrong = score < 1;
   const [wanted, got] = [text(expected), text(actual)];
   return make(
@@ -69,12 +69,13 @@ function fieldRow(place) {
     make("td", {}, make("code", {}, ...(wrong ? withDifference(got, wanted) : [got ?? "—"]))),
     make("td", { class: "number", title: `${percent(weight * 100)} % of the accuracy` }, wrong ? scoreTile(score) : "1"),
     make("td", {}, (wrong ? "≠ " : "= ") + text(note)),
+    make("td", {}, text(rule)),
   );
 }
 
 function fieldsPart(fields) {
   const wrong = fields.filter((place) => details.fields[place][3] < 1).length;
-  const heads = ["Field", "Expected", "Actual", "Score", "Why"].map((name) => make("th", { scope: "col" }, name));
+  const heads = ["Field", "Expected", "Actual", "Score", "Why", "Rule"].map((name) => make("th", { scope: "col" }, name));
   const table = make("table", { class: "compared" }, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...fields.map(fieldRow)));
   const only = make("input", { type: "checkbox" });
   only.addEventListener("input", () => table.classList.toggle("only-wrong", only.checked));

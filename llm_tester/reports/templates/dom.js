@@ -56,12 +56,8 @@ function deviation(numbers) {
   return Math.sqrt(squares / (numbers.length - 1));
 }
 
-function modelName({ provider, model, variant }) {
-  return [
-    make("span", { class: "provider" }, provider),
-    make("span", { class: "model" }, model),
-    variant ? make("span", { class: "variant" }, variant) : null,
-  ];
+function modelName({ provider, model }) {
+  return [make("span", { class: "provider" }, provider), make("span", { class: "model" }, model)];
 }
 
 const INDEX = embedded("#report-index");

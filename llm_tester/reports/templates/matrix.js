@@ -1,4 +1,4 @@
-// The matrix: a row a case, a column a model. Rows are made as they are scrolled to.
+// The matrix: a row for each case and prompt, a column for each model. Rows are made as they are scrolled to.
 
 const CELLS = buildCells();
 const view = { terms: [], module: "", status: "", sort: "case", descending: false, rows: [], columns: [], made: 0 };
@@ -24,7 +24,8 @@ function cellAt(row, column) {
 }
 
 function caseTitle(row) {
-  return INDEX.rows[row].join("/");
+  const [module, name, variant] = INDEX.rows[row];
+  return `${module}/${name}${variant && `.${variant}`}`;
 }
 
 // Which cells pass the filters: each word is in the case's or in the model's name, and the status occurs.
@@ -159,8 +160,9 @@ function cellLink(row, column) {
 }
 
 function matrixRow(row, place) {
-  const [module, name] = INDEX.rows[row];
-  const title = make("th", { scope: "row", title: `${module}/${name}` }, make("span", { class: "provider" }, module), make("span", { class: "model" }, name));
+  const [module, name, variant] = INDEX.rows[row];
+  const names = [make("span", { class: "provider" }, module), make("span", { class: "model" }, name)];
+  const title = make("th", { scope: "row", title: caseTitle(row) }, ...names, variant ? make("span", { class: "variant" }, variant) : null);
   const line = make("tr", { "aria-rowindex": place + 3 }, title, meanCell(scoresOf([row], view.columns)));
   for (const column of view.columns) {
     line.append(make("td", {}, cellAt(row, column) ? cellLink(row, column) : make("span", { class: "tile empty" }, "·")));

@@ -52,11 +52,12 @@ function accuracyScale(values, from, to) {
   return { place: (value) => from + ((to - from) * (value - start)) / (end - start), ticks: ticksBetween(start, end, step) };
 }
 
-// The frontier: nothing else is at least as good in both and better in one.
+// The frontier: no other ranked model is at least as good in both and better in one.
 
 function onFrontier(point, points) {
-  return !points.some(
+  return point.column.ranked && !points.some(
     (other) =>
+      other.column.ranked &&
       other.cost <= point.cost &&
       other.accuracy >= point.accuracy &&
       (other.cost < point.cost || other.accuracy > point.accuracy),
@@ -141,12 +142,13 @@ function placeLabels(points, area, group) {
 function pointLabel(column) {
   const same = INDEX.columns.filter(({ model }) => model === column.model);
   const several = new Set(same.map(({ provider }) => provider)).size > 1;
-  const name = (several ? `${column.provider}:` : "") + column.model + (column.variant ? ` · ${column.variant}` : "");
+  const name = (several ? `${column.provider}:` : "") + column.model;
   return name.length > 30 ? `${name.slice(0, 29)}…` : name;
 }
 
 function pointText(column) {
-  const part = column.known < column.answered ? ` (known for ${column.known} of ${column.answered})` : "";
+  const known = column.known < column.answered ? ` (known for ${column.known} of ${column.answered})` : "";
+  const part = known + (column.ranked ? "" : ", over other cases than the ranked models");
   return `${percent(column.accuracy)} accuracy, ${column.costText} a case${part}`;
 }
 
