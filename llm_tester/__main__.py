@@ -1,9 +1,9 @@
 """The command `llm-tester`, with all its parts; also `python -m llm_tester`."""
 
-from . import cli_run, cli_tools
+from . import cli_baseline, cli_run, cli_tools, migrate
 from .cli import main
 
-__all__ = ["cli_run", "cli_tools", "main"]
+__all__ = ["cli_baseline", "cli_run", "cli_tools", "main", "migrate"]
 
 if __name__ == "__main__":
     main()

@@ -21,6 +21,7 @@ __all__ = ["main"]
 
 COMPLETE, INCOMPLETE, MISUSE, INTERRUPTED = 0, 1, 2, 130
 PIPE_WIDTH = 130
+OUTPUT = Path("llm_tester_results")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 console = Console()
@@ -71,16 +72,22 @@ def providers(config_path: Path | None) -> None:
     activate(config_path)
     active = settings()
     enabled = set(active.enabled_names())
-    table = Table("provider", "type", "default model", "key", "in a run", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table("provider", "type", "default model", "schema", "login", "in a run")
+    table.box, table.pad_edge = box.SIMPLE_HEAD, False
     problems: list[str] = []
     for name in llm_registry.discover_providers():
         info = llm_registry.get_provider_info(name)
         used = "yes" if name in enabled else "no"
         if not info["available"]:
             problems.append(f"{name} cannot start: {info['problem']}")
-            table.add_row(Text(name), Text("cannot start", style="red"), "—", "—", used)
+            table.add_row(Text(name), Text("cannot start", style="red"), "—", "—", "—", used)
             continue
-        cells = [name, info["provider_type"], info["default_model"] or "—", _key(info), used]
+        if info["schema_problem"]:
+            problems.append(info["schema_problem"])
+        if _is_incomplete(info):
+            problems.append(f"{name}: {_login(info)}; {info['missing_key']}")
+        schema = info["schema_mode"] or "—"
+        cells = [name, info["provider_type"], info["default_model"] or "—", schema, _login_cell(info), used]
         table.add_row(*(Text(cell) for cell in cells))
     console.print(table)
     for problem in problems:
@@ -88,12 +95,19 @@ def providers(config_path: Path | None) -> None:
     say(console, f"config: {active.path or 'none; the package alone'}")
 
 
-def _key(info: dict[str, Any]) -> str:
-    if info["key_variable"] is None:
-        return "not needed"
-    if info["key_set"]:
-        return f"{info['key_variable']} is set"
-    return f"{info['key_variable']} is not set" if info["missing_key"] else "not needed"
+def _is_incomplete(info: dict[str, Any]) -> bool:
+    """Whether a login of several parts lacks some; that is too long for a cell."""
+    return len(info["login_set"]) + len(info["login_missing"]) > 1 and bool(info["login_missing"])
+
+
+def _login_cell(info: dict[str, Any]) -> str:
+    return "incomplete" if _is_incomplete(info) else _login(info)
+
+
+def _login(info: dict[str, Any]) -> str:
+    found = [f"{name} is set" for name in info["login_set"]]
+    missing = [f"{name} is not set" for name in info["login_missing"]]
+    return "; ".join(found + missing) or "not needed"
 
 
 @main.command()

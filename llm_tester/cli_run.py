@@ -2,24 +2,35 @@
 
 import shlex
 from pathlib import Path
-from typing import get_args
+from typing import TypedDict, get_args
 
 import click
 from click.core import ParameterSource
 
 from .cassettes import RecordMode
-from .cli import COMPLETE, INCOMPLETE, INTERRUPTED, config_option, console, errors, main, say
+from .cli import COMPLETE, INCOMPLETE, INTERRUPTED, OUTPUT, config_option, console, errors, main, say
 from .errors import ConfigError, ResultsError
 from .estimate import estimate
 from .files import check_own, write_own
 from .llm_tester import LLMTester, RunInterrupted
 from .reports import html, junit, markdown, terminal
-from .runs.baseline import RunComparison, compare_runs
+from .runs.baseline import compare_runs, find_baseline
+from .runs.comparison import RunComparison
 from .runs.results import KIND, CaseResult, RunResult
+from .runs.summary import summarize
 from .settings import activate, settings
 from .utils.cost_manager import COST_KIND, CostReport
 
 __all__: list[str] = []
+
+
+class _Asked(TypedDict):
+    """What a run and its estimate have in common."""
+
+    record: str
+    repeats: int
+    max_cost: float | None
+    previous: RunResult | None
 
 
 @main.command()
@@ -45,13 +56,23 @@ __all__: list[str] = []
 )
 @click.option("--max-cost", type=float, metavar="USD", help="Make no call that could exceed this limit.")
 @click.option("--dry-run", is_flag=True, help="Show what would be called and cost, and call nothing.")
-@click.option("--baseline", type=click.Path(path_type=Path), help="Compare with this earlier results.json.")
+@click.option(
+    "--baseline", type=click.Path(path_type=Path), help="Compare with this results.json (default: baseline.json)."
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0, 100),
+    metavar="POINTS",
+    default=0.0,
+    show_default=True,
+    help="A difference from the baseline that does not exceed this is the same.",
+)
 @click.option(
     "--fail-under", type=click.FloatRange(0, 100), metavar="ACCURACY", help="Exit 1 if a model's accuracy is lower."
 )
-@click.option("--fail-on-regression", is_flag=True, help="Exit 1 if something is worse than in the baseline.")
+@click.option("--fail-on-regression", is_flag=True, help="Exit 1 if a model is worse than in the baseline.")
 @click.option("--junit", "junit_path", type=click.Path(path_type=Path), help="Write JUnit XML to this file.")
-@click.option("--output", type=click.Path(path_type=Path), default="llm_tester_results", show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), default=OUTPUT, show_default=True)
 @config_option
 @click.pass_context
 def run(
@@ -67,6 +88,7 @@ def run(
     max_cost: float | None,
     dry_run: bool,
     baseline: Path | None,
+    tolerance: float,
     fail_under: float | None,
     fail_on_regression: bool,
     junit_path: Path | None,
@@ -77,50 +99,49 @@ def run(
 
     Exit codes: 0, the run is complete; 1, a call failed or was not made, or a threshold was missed; 2, misuse.
     """
-    if fail_on_regression and baseline is None:
-        raise click.UsageError("--fail-on-regression needs a --baseline to compare with")
-    earlier = RunResult.load(baseline) if baseline else None
-    previous = _last(output) if failed else None
+    previous = _last(output, ctx) if failed else None
     if previous is not None:
-        repeats, providers = previous.repeats, providers or _unfinished(previous)
-        if not providers:
-            say(console, f"nothing failed or was skipped in {output / 'results.json'}")
-            return
+        providers = providers or _columns(previous)
     tester = _tester(providers, cases, cassettes, config_path)
+    earlier = _baseline(baseline, output, gate=fail_on_regression)
+    asked: _Asked = {"record": record, "repeats": repeats, "max_cost": max_cost, "previous": previous}
     if dry_run:
-        terminal.show_estimates(
-            console, estimate(tester, modules, record=record, repeats=repeats, max_cost=max_cost), max_cost
-        )
+        terminal.show_estimates(console, estimate(tester, modules, **asked))
         return
     _check_outputs(output, junit_path)
     try:
-        results = tester.run_tests(
-            modules,
-            record=record,
-            concurrency=concurrency,
-            repeats=repeats,
-            max_cost=max_cost,
-            previous=previous,
-            on_result=_progress,
-        )
+        results = tester.run_tests(modules, concurrency=concurrency, on_result=_progress, **asked)
     except RunInterrupted as interruption:
         interruption.results.save(output / "results.json")
-        _write(output, tester, interruption.results, [])
-        say(errors, "interrupted; what was done is saved")
+        _write(output, tester, interruption.results, None, _failed_again(ctx))
+        say(errors, f"interrupted; what was done is saved; to run the rest: {_failed_again(ctx)}")
         ctx.exit(INTERRUPTED)
+    if results is previous:
+        say(console, f"nothing failed or was skipped in {output / 'results.json'}; there is nothing to run again")
     # What was paid for is saved before anything else.
     results.save(output / "results.json")
-    comparison = compare_runs(earlier, results) if earlier else None
-    notes = comparison.notes() if comparison else []
-    terminal.show_results(console, results, notes, _failed_again(ctx))
-    missed = [*_below(results, fail_under), *_worse(comparison, fail_on_regression)]
-    _write(output, tester, results, notes)
+    comparison = compare_runs(earlier, results, tolerance) if earlier else None
+    terminal.show_results(console, results, comparison, _failed_again(ctx))
+    worse = _worse(comparison, gate=fail_on_regression, named=baseline is not None)
+    _write(output, tester, results, comparison, _failed_again(ctx))
     if junit_path:
-        lines = _worse(comparison, fail_on_regression)
-        write_own(junit_path, junit.render(results, fail_under, lines), junit.MARK)
+        write_own(junit_path, junit.render(results, fail_under, worse), junit.MARK)
+    missed = [*_below(results, fail_under), *worse]
     for line in missed:
         say(console, line, style="red")
     ctx.exit(INCOMPLETE if results.incomplete() or results.problems or missed else COMPLETE)
+
+
+def _baseline(named: Path | None, output: Path, *, gate: bool) -> RunResult | None:
+    found = find_baseline(named, output / "results.json", settings().directory)
+    if found is not None:
+        say(console, f"compares with the baseline {found.run_id} of {found.started_at}")
+    elif gate:
+        raise click.UsageError(
+            "--fail-on-regression needs a baseline: `llm-tester baseline save` keeps the last results as one; or name "
+            "one with --baseline"
+        )
+    return found
 
 
 def _failed_again(ctx: click.Context) -> str:
@@ -131,16 +152,23 @@ def _failed_again(ctx: click.Context) -> str:
     return shlex.join(["llm-tester", "run", "--failed", *options])
 
 
-def _last(output: Path) -> RunResult:
+def _last(output: Path, ctx: click.Context) -> RunResult:
+    """The results that `--failed` goes by."""
     path = output / "results.json"
     if not path.exists():
         raise ResultsError(f"{path}: there are no results yet, so --failed has nothing to go by; run without it first")
-    return RunResult.load(path)
+    previous = RunResult.load(path)
+    is_given = ctx.get_parameter_source("repeats") != ParameterSource.DEFAULT
+    if is_given and ctx.params["repeats"] != previous.repeats:
+        raise click.UsageError(
+            f"{path} has {previous.repeats} repeats, which --failed keeps; leave --repeat out, or --failed"
+        )
+    return previous
 
 
-def _unfinished(previous: RunResult) -> tuple[str, ...]:
-    """The models with a failed or skipped result, and the providers that could not start."""
-    return tuple(dict.fromkeys([*(result.column for result in previous.incomplete()), *previous.problems]))
+def _columns(previous: RunResult) -> tuple[str, ...]:
+    """The models of earlier results, and the providers that could not start."""
+    return tuple(dict.fromkeys([*(result.column for result in previous.results), *previous.problems]))
 
 
 def _tester(
@@ -180,10 +208,10 @@ def _progress(result: CaseResult, done: int, total: int) -> None:
     say(console, f"[{done}/{total}] {result.title} {result.column}: {result.status}{score}")
 
 
-def _write(output: Path, tester: LLMTester, results: RunResult, notes: list[str]) -> None:
+def _write(output: Path, tester: LLMTester, results: RunResult, comparison: RunComparison | None, again: str) -> None:
     tester.save_cost_report(output / "costs.json", merge=True)
-    write_own(output / "report.md", markdown.render(results, notes), markdown.MARK)
-    write_own(output / "report.html", html.render(results, notes), markdown.MARK)
+    write_own(output / "report.md", markdown.render(results, comparison, again), markdown.MARK)
+    write_own(output / "report.html", html.render(results, comparison), markdown.MARK)
     say(console, f"written: {output / 'results.json'}, report.md, report.html, costs.json and costs.md")
 
 
@@ -192,11 +220,16 @@ def _below(results: RunResult, limit: float | None) -> list[str]:
     if limit is None:
         return []
     return [
-        f"below {limit:g}: {column.provider}:{column.model} has {column.accuracy or 0.0:.1f}"
-        for column in results.columns()
+        f"below {limit:g}: {column.title} has {column.accuracy or 0.0:.1f}"
+        for column in summarize(results).columns
         if (column.accuracy or 0.0) < limit
     ]
 
 
-def _worse(comparison: RunComparison | None, asked: bool) -> list[str]:
-    return [change.line() for change in comparison.regressions()] if comparison and asked else []
+def _worse(comparison: RunComparison | None, *, gate: bool, named: bool) -> list[str]:
+    """What fails the run: the models that are worse, if that was asked for, or a baseline with nothing to compare."""
+    if comparison is None or not (gate or named):
+        return []
+    if not comparison.models:
+        return comparison.notes()
+    return [model.line() for model in comparison.regressions()] if gate else []

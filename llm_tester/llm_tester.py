@@ -8,16 +8,17 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_complete
 from pathlib import Path
 from typing import Any, Literal
 
+from .budget import Budget, spending
 from .cassettes.cassette import check_mode
 from .errors import BudgetError, ConfigError
 from .files import write_own
 from .llms import llm_registry
+from .runs.again import due, kept
 from .runs.cases import Case, discover
-from .runs.results import CaseRecord, CaseResult, RunResult
-from .runs.stability import grouped
+from .runs.comparison import RunComparison
+from .runs.results import CaseResult, RunResult
 from .runs.units import Unit, run_unit
 from .settings import activate, settings
-from .usage import Budget, spending
 from .utils.cost_manager import COST_KIND, CostReport, CostRow, CostTracker
 from .utils.provider_manager import ProviderManager
 
@@ -85,6 +86,23 @@ class LLMTester:
         """
         return discover(self.test_dir, tuple(modules))
 
+    @property
+    def problems(self) -> dict[str, str]:
+        """By provider, why it is not run: it cannot start, or none of its models is enabled."""
+        idle = {
+            name: f"{name}:*: its entry lists no enabled model"
+            for name, model in self.wanted
+            if model == "*" and name in self.manager.provider_instances and not self._enabled(name)
+        }
+        return {**self.manager.initialization_errors, **idle}
+
+    def _untried(self, previous: RunResult) -> dict[str, str]:
+        """Of the problems of earlier results, those of providers that this tester does not have."""
+        return {name: problem for name, problem in previous.problems.items() if name not in self.manager.providers}
+
+    def _enabled(self, name: str) -> list[str]:
+        return [model.name for model in self.manager.provider_instances[name].config.models if model.enabled]
+
     def targets(self, models: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
         """The provider and model of each column; a model that nobody knows fails there and nowhere else.
 
@@ -97,7 +115,7 @@ class LLMTester:
             if instance is None:
                 continue
             if model == "*":
-                found += [(name, listed.name) for listed in instance.config.models if listed.enabled]
+                found += [(name, listed) for listed in self._enabled(name)]
             else:
                 asked = model or (models or {}).get(name) or instance.get_default_model()
                 found.append((name, asked or "default"))
@@ -147,16 +165,20 @@ class LLMTester:
                 nothing is called); or a record mode of `llm_tester.cassettes`.
             concurrency: how many units run at once, in threads.
             executor: your own executor instead of threads (a process pool, a cluster's).
-            repeats: how often each unit is run; each time is an interaction of its own in its cassette.
+            repeats: how often each unit is run, each time with an interaction of its own in its cassette; with
+                `previous`, its number of repeats is used.
             max_cost: the most that all live calls together may cost, in USD; what could pass it is not called.
-            previous: earlier results; only what failed or was skipped in them is run, and the rest is kept.
+            previous: earlier results; only what failed or was skipped in them, or has changed since, is run, and the
+                rest is kept.
             on_result: called with each result, how many are done, and how many there are.
 
         Returns:
-            The results, in the order of cases, then providers and models.
+            The results, in the order of cases, then providers and models; `previous` itself if there is nothing to run
+            again. What they say is spent is what this run spent.
 
         Raises:
-            CaseError: a case cannot be read.
+            CaseError: a case cannot be read, or there is none.
+            ConfigError: there is no provider to run them with.
             RunInterrupted: Ctrl-C; holds what was done.
             BudgetError: `max_cost` is not a positive number, or comes with an executor that does not share memory.
             CassetteError: the record mode is unknown.
@@ -167,29 +189,27 @@ class LLMTester:
         budget = Budget(max_cost) if max_cost is not None else None
         if budget and executor and not isinstance(executor, ThreadPoolExecutor):
             raise BudgetError("max_cost is kept over threads; leave the executor out, or the budget")
-        units = self.units(modules, models, record=record, repeats=repeats)
-        kept = {} if previous is None else {place: group.results for place, group in grouped(previous.results).items()}
-        if previous is not None:
-            wanting = {place for place, results in kept.items() if any(item.is_incomplete for item in results)}
-            stopped = previous.problems.keys()
-            units = [unit for unit in units if unit.place in wanting or unit.provider in stopped]
+        modules, repeats = tuple(modules), previous.repeats if previous else repeats
+        every = self.units(modules, models, record=record, repeats=repeats)
+        units = due(every, previous) if previous else every
+        old = kept(previous, every, whole=not modules)
+        if previous and not units and len(old.results) == len({result.place for result in previous.results}):
+            return previous
         run_id, started = self.costs.start_run(), time.perf_counter()
         fresh: dict[int, tuple[CaseResult, ...]] = {}
 
         def so_far() -> RunResult:
-            found = {units[index].place: fresh[index] for index in sorted(fresh)}
-            total = self.costs.report().by("run_id").get((run_id,))
-            cases = {case.key: case for case in (*(previous.cases if previous else ()), *map(_record, _cases(units)))}
+            whole = old.with_fresh(units, fresh)
             return RunResult(
                 run_id=run_id,
                 seconds=round(time.perf_counter() - started, 3),
                 record=record,
                 repeats=repeats,
                 max_cost=max_cost,
-                **_money(total),
-                problems=self.manager.initialization_errors,
-                cases=tuple(cases.values()),
-                results=tuple(result for results in {**kept, **found}.values() for result in results),
+                **_money(self.costs.report().by("run_id").get((run_id,))),
+                problems={**(self._untried(previous) if previous else {}), **self.problems},
+                cases=tuple(whole.cases.values()),
+                results=tuple(result for results in whole.results.values() for result in results),
             )
 
         try:
@@ -215,15 +235,16 @@ class LLMTester:
         """What `run_tests` would run, unit by unit, for your own executor or scheduler; see `runs.units.run_unit`.
 
         Raises:
-            CaseError: a case cannot be read.
+            CaseError: a case cannot be read, or there is none.
+            ConfigError: there is no provider to run them with.
             CassetteError: the record mode is unknown.
         """
         if record != "auto":
             check_mode(record)
         cases, targets = self.discover_test_cases(modules), self.targets(models)
         if not targets:
-            names = ", ".join(name for name, _ in self.wanted) or "none"
-            raise ConfigError(f"nothing to run: no enabled model of the providers named ({names}); see their entries")
+            why = "\n".join(self.problems.values()) or "no provider is enabled or named; enable or name one"
+            raise ConfigError(f"nothing to run: {why}")
         return [self._unit(case, *target, record, repeats) for case in cases for target in targets]
 
     def _unit(self, case: Case, provider: str, model: str, record: str, repeats: int) -> Unit:
@@ -246,18 +267,24 @@ class LLMTester:
             place = (run_id, result.module, case, result.provider, result.model)
             self.costs.add_failed(*place, result.unanswered, result.failed_cost)
 
-    def generate_report(self, results: RunResult, form: Literal["markdown", "json", "html"] = "markdown") -> str:
+    def generate_report(
+        self,
+        results: RunResult,
+        form: Literal["markdown", "json", "html"] = "markdown",
+        comparison: RunComparison | None = None,
+    ) -> str:
         """The results as a text.
 
         Args:
             results: from `run_tests`.
             form: `markdown`, `json` (what `RunResult.save` writes) or `html` (one file that needs no other).
+            comparison: from `compare_runs`, to show as well; not in the JSON.
         """
         from .reports import html, markdown
 
         if form == "json":
             return results.to_json()
-        return html.render(results) if form == "html" else markdown.render(results)
+        return html.render(results, comparison) if form == "html" else markdown.render(results, comparison)
 
     def save_cost_report(self, path: str | Path, *, merge: bool = False) -> CostReport:
         """Writes what the runs so far cost, as JSON, and the same as Markdown beside it.
@@ -290,23 +317,6 @@ def _money(row: CostRow | None) -> dict[str, Any]:
         "at_most_usd": row.at_most_usd,
         "unanswered": row.unanswered,
     }
-
-
-def _cases(units: Iterable[Unit]) -> Iterator[Case]:
-    """Each case once; the units repeat it for each provider."""
-    yield from {(unit.case.module, unit.case.title): unit.case for unit in units}.values()
-
-
-def _record(case: Case) -> CaseRecord:
-    return CaseRecord(
-        module=case.module,
-        name=case.name,
-        variant=case.variant,
-        prompt=case.prompt,
-        source=case.source,
-        expected=case.expected,
-        files=tuple(path.name for path in case.files),
-    )
 
 
 def _run_all(

@@ -12,6 +12,7 @@ from standins import Fault, StandIn
 
 from llm_tester import LLMTester, RunResult, register_mock_response
 from llm_tester.errors import BudgetError, CaseError, CassetteError, ConfigError, ResultsError
+from llm_tester.runs.summary import summarize
 from llm_tester.utils.cost_manager import CostReport
 
 Write = Callable[..., Path]
@@ -303,10 +304,14 @@ BAD_CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"expected": None}, "expected/lamp.json", "there is no such file"),
     ({"prompts": None}, "prompts/lamp.txt", "there is no such file"),
     ({"sources": b"\xff\xfe\xfa"}, "sources/lamp.txt", "cannot be read as UTF-8"),
-    ({"expected": "[1]"}, "expected/lamp.json", "found a list, expected an object"),
+    ({"expected": "[1]"}, "expected/lamp.json: (the whole)", "found a list"),
+    ({"expected": '{"nam": "x"}'}, "expected/lamp.json: nam", "did you mean 'name'?"),
+    ({"expected": '{"price": "cheap"}'}, "expected/lamp.json: price", 'found "cheap", expected a valid number'),
+    ({"expected": '{"price": NaN}'}, "expected/lamp.json: price", "NaN"),
+    ({"expected": '{"price": 1, "price": 2}'}, "expected/lamp.json: price", "duplicate key"),
     ({"expected": "{"}, "expected/lamp.json", "not JSON"),
-    ({"model": "import no_such_module_at_all"}, "model.py", "does not import: ModuleNotFoundError"),
-    ({"model": "x = 1"}, "model.py", "defines no subclass of pydantic.BaseModel"),
+    ({"model": "import no_such_module_at_all"}, "model.py", "line 1: cannot be imported: ModuleNotFoundError"),
+    ({"model": "x = 1"}, "model.py", "must define a subclass of pydantic.BaseModel"),
 ]
 
 
@@ -336,15 +341,17 @@ def test_a_class_may_offer_its_own_cases(tmp_path: Path) -> None:
     assert (case.name, case.prompt, case.source) == ("own", "P", "The source.")
 
 
-def test_a_prompt_variant_is_a_column_of_its_own(cases: Path) -> None:
+def test_a_model_with_two_prompts_is_one_model_and_the_prompts_are_compared(cases: Path) -> None:
     (cases / "products/tests/prompts/lamp.short.txt").write_text("Product?")
     register_mock_response("Product?", LAMP)
     register_mock_response("*", {"name": "x", "price": 1})
     tester = LLMTester(["mock"], cases)
-    assert [(column.variant, column.accuracy) for column in tester.run_tests().columns()] == [
-        ("", 0.0),
-        ("short", 100.0),
+    summary = summarize(tester.run_tests())
+    assert [(column.title, column.accuracy, column.cases) for column in summary.columns] == [
+        ("mock:mock-model", 50.0, 2)
     ]
+    [table] = summary.prompts
+    assert [(row.variant, row.accuracy) for row in table.rows] == [("", 0.0), ("short", 100.0)]
     assert [case.title for case in tester.discover_test_cases(["products/lamp"])] == ["lamp", "lamp.short"]
     assert [case.title for case in tester.discover_test_cases(["products/lamp.short"])] == ["lamp.short"]
 
@@ -366,14 +373,68 @@ def test_a_file_goes_to_a_model_that_takes_it_and_not_to_another(
     assert len(server.requests) == 1
 
 
-def test_a_validator_that_breaks_is_told_and_does_not_end_the_run(tmp_path: Path) -> None:
+def test_a_validator_that_breaks_makes_a_paid_reply_invalid_and_the_run_goes_on(tmp_path: Path) -> None:
     broken = MODEL + ("    def model_post_init(self, context):\n        raise RuntimeError('boom')\n")
     write_case(tmp_path / "cases", "broken", model=broken)
     write_case(tmp_path / "cases", "fine")
     register_mock_response("*", LAMP)
-    run = LLMTester(["mock"], tmp_path / "cases").run_tests()
-    assert [(result.module, result.status) for result in run.results] == [("broken", "failed"), ("fine", "ok")]
+    with pytest.warns(UserWarning, match=r"lamp\.json: \(the whole\): .* raised RuntimeError: boom"):
+        run = LLMTester(["mock"], tmp_path / "cases").run_tests()
+    assert [(result.module, result.status) for result in run.results] == [("broken", "invalid"), ("fine", "ok")]
     assert "RuntimeError: boom" in str(run.results[0].problem)
+    assert run.results[0].usage is not None
+    assert run.results[0].counts == (0, 0, 2, 0)
+
+
+def test_a_compare_function_that_breaks_fails_the_result_and_keeps_the_paid_reply(tmp_path: Path) -> None:
+    model = """
+from typing import Annotated
+from pydantic import BaseModel
+from llm_tester import Compare
+
+def ratio(expected, actual):
+    return 1 if expected == actual else 1 / 0
+
+class Product(BaseModel):
+    name: Annotated[str, Compare(ratio)]
+    price: float
+"""
+    write_case(tmp_path / "cases", model=model)
+    register_mock_response("*", {"name": "Lamp", "price": 39.9})
+    [result] = LLMTester(["mock"], tmp_path / "cases").run_tests().results
+    assert (result.status, result.error, result.accuracy) == ("failed", "CaseError", None)
+    assert "raised ZeroDivisionError: division by zero" in str(result.problem)
+    assert "model.py" in str(result.problem)
+    assert result.usage is not None
+    assert result.actual == {"name": "Lamp", "price": 39.9}
+
+
+def test_a_root_model_of_a_list_runs_like_any_other(tmp_path: Path) -> None:
+    model = "from pydantic import RootModel\nclass Tags(RootModel[list[str]]):\n    pass\n"
+    write_case(tmp_path / "cases", model=model, expected='["a", "b"]')
+    register_mock_response("*", '["b", "c"]')
+    run = LLMTester(["mock"], tmp_path / "cases").run_tests()
+    run.save(tmp_path / "results.json")
+    [result] = RunResult.load(tmp_path / "results.json").results
+    assert (result.status, result.accuracy, result.actual) == ("ok", 50.0, ["b", "c"])
+    assert run.cases[0].expected == ["a", "b"]
+
+
+def test_a_partial_expected_file_scores_what_it_names_in_the_form_of_the_class(tmp_path: Path) -> None:
+    model = """
+from datetime import date
+from decimal import Decimal
+from pydantic import BaseModel, Field
+
+class Invoice(BaseModel):
+    number: str
+    total: Decimal = Field(alias="totalAmount")
+    due: date | None = None
+"""
+    write_case(tmp_path / "cases", model=model, expected='{"totalAmount": 39.9}')
+    register_mock_response("*", '{"number": "7", "totalAmount": "39.90"}')
+    [result] = LLMTester(["mock"], tmp_path / "cases").run_tests().results
+    assert [(field.path, field.score, field.rule) for field in result.fields] == [("total", 1.0, "number")]
 
 
 def test_reports_hold_every_result_and_escape_what_a_reply_says(cases: Path) -> None:

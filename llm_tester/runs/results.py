@@ -1,10 +1,8 @@
 """What a run found: typed, saved as JSON, loaded again."""
 
 import json
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,14 +11,18 @@ from ..cassettes import versions
 from ..errors import ResultsError
 from ..files import write_own
 from ..usage import UsageData, format_spent, format_usd
-from .scoring import FieldScore
+from .forms import is_nothing
+from .scoring import Counts, FieldScore
 
-__all__ = ["KIND", "RESULTS_FORMAT", "CaseRecord", "CaseResult", "Column", "RunResult"]
+__all__ = ["KIND", "RESULTS_FORMAT", "CaseRecord", "CaseResult", "Place", "RunResult"]
 
 RESULTS_FORMAT = 2
 KIND: Literal["llm_tester results"] = "llm_tester results"
 
 Status = Literal["ok", "invalid", "failed", "skipped"]
+
+# Module, case, variant, provider and model.
+Place = tuple[str, str, str, str, str]
 
 
 class _Record(BaseModel):
@@ -36,7 +38,7 @@ class CaseRecord(_Record):
         variant: the name of its prompt, "" for the plain one.
         prompt: what to do.
         source: the text to do it with.
-        expected: what a right reply holds.
+        expected: what a right reply holds, with its `$any_of` and `$ignore`.
         files: the names of the files that went along.
     """
 
@@ -45,7 +47,7 @@ class CaseRecord(_Record):
     variant: str = ""
     prompt: str = ""
     source: str = ""
-    expected: dict[str, Any] = {}
+    expected: Any = None
     files: tuple[str, ...] = ()
 
     @property
@@ -66,10 +68,12 @@ class CaseResult(_Record):
         repeat: 1 for the first time, 2 for the second, …
         status: `ok`: the reply is a valid instance; `invalid`: it is not; `failed`: the call failed; `skipped`: it was
             not made.
-        accuracy: 0 to 100 by the rule of docs/scoring.md; 0 where invalid, None where there was no reply.
-        fields: every field's score; of an invalid reply, what its fields would have scored.
+        accuracy: 0 to 100 by the rules of docs/scoring.md; 0 if invalid, None if there was no reply or it could not be
+            scored.
+        fields: the score of every value; of an invalid reply, what its values would have scored.
         problem: what is wrong, for a person; None where nothing is.
-        command: the command that records the reply, if nothing is recorded; else None.
+        command: the command that records the reply, if what is recorded is nothing, a failure or old; else None. It
+            ends in its record mode.
         error: the name of the error's class, None where there was none.
         reply: the reply's text, None where there was none.
         actual: what was extracted, None where nothing was.
@@ -78,7 +82,7 @@ class CaseResult(_Record):
         age_days: the age of a replayed recording in days, None where it is unknown or nothing was replayed.
         old: whether that is more than the configured `max_age`.
         failed_cost: USD that attempts to which no reply came may have cost, at most; None if that is unknown.
-        attempts: how often a failed call was tried.
+        attempts: how often a call without a reply was tried; 0 if it was not made.
         unanswered: attempts of a failed call that may have been billed although no reply came.
         run_id: the run that made the call; a run of what failed keeps the other results of an earlier one.
         schema_mode: how the class was asked for: `native` (as a response schema), `prompt` (in the prompt) or `off`;
@@ -98,13 +102,13 @@ class CaseResult(_Record):
     command: str | None = None
     error: str | None = None
     reply: str | None = None
-    actual: dict[str, Any] | None = None
+    actual: Any = None
     usage: UsageData | None = None
     cassette: str | None = None
     age_days: float | None = None
     old: bool = False
     failed_cost: float | None = 0.0
-    attempts: int = Field(default=1, ge=0)
+    attempts: int = Field(default=0, ge=0)
     unanswered: int = Field(default=0, ge=0)
     run_id: str = ""
     schema_mode: Literal["native", "prompt", "off"] | None = None
@@ -120,6 +124,21 @@ class CaseResult(_Record):
         return self.module, self.name, self.variant
 
     @property
+    def place(self) -> Place:
+        """Module, name and variant of the case, provider and model."""
+        return (*self.case_key, self.provider, self.model)
+
+    @property
+    def explanation(self) -> str | None:
+        """What is wrong, and the command that mends it if there is one; None if nothing is."""
+        return f"{self.problem}; to record: {self.command}" if self.command and self.is_incomplete else self.problem
+
+    def skipped(self, problem: str) -> "CaseResult":
+        """The same place without a reply."""
+        place = self.model_dump(include={"module", "name", "variant", "provider", "model", "repeat", "run_id"})
+        return CaseResult(**place, status="skipped", problem=problem)
+
+    @property
     def title(self) -> str:
         """`<module>/<name>`, with `.<variant>` where there is one."""
         return f"{self.module}/{self.name}" + (f".{self.variant}" if self.variant else "")
@@ -130,6 +149,18 @@ class CaseResult(_Record):
         return f"{self.provider}:{self.model}"
 
     @property
+    def counts(self) -> Counts | None:
+        """How many values are right, wrong, missing and extra; None if nothing was compared.
+
+        A reply that is not valid gives nothing that could be used: all that was expected is missing.
+        """
+        if self.accuracy is None:
+            return None
+        if self.status == "ok":
+            return Counts.of(self.fields)
+        return Counts(0, 0, sum(not is_nothing(field.expected) for field in self.fields), 0)
+
+    @property
     def source_of_reply(self) -> str:
         """Where the reply came from, in a few words."""
         if self.usage is None:
@@ -137,30 +168,6 @@ class CaseResult(_Record):
         origin = self.usage.origin or "in process"
         how = "replayed" if self.usage.replayed else "live"
         return f"{how}: {origin}" + (" (old)" if self.old else "")
-
-
-class Column(_Record):
-    """What one provider and model made of all cases together.
-
-    Attributes:
-        accuracy: the mean of what was answered; None where nothing was.
-        answered: the results that had a reply, valid or not.
-        unknown: of those, how many have no known cost; where there are any, `cost_usd` is "at least".
-    """
-
-    provider: str
-    model: str
-    variant: str
-    accuracy: float | None
-    answered: int
-    invalid: int
-    failed: int
-    skipped: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost_usd: float
-    unknown: int
-    seconds: float
 
 
 class RunResult(_Record):
@@ -178,7 +185,7 @@ class RunResult(_Record):
         max_cost: the run's limit in USD, None where there was none.
         spent_usd: USD that the run's live replies are known to have cost.
         spent_unknown: live replies of unknown cost; if there are any, `spent_usd` is "at least".
-        at_most_usd: USD if each attempt without a reply was billed in full as well; None if that is unknown.
+        at_most_usd: `spent_usd`, and USD that attempts without a reply may have cost, at most; None if that is unknown.
         unanswered: attempts that may have been billed although no reply came.
         problems: providers that could not start, by name.
         cases: every case that was run.
@@ -205,15 +212,12 @@ class RunResult(_Record):
     @property
     def spent_text(self) -> str:
         """What the run spent, for a person: the same text in every output."""
-        limit = f", of {format_usd(self.max_cost)} allowed" if self.max_cost is not None else ""
-        return format_spent(self.spent_usd, self.spent_unknown, self.at_most_usd, self.unanswered) + limit
-
-    def columns(self) -> list[Column]:
-        """One for each provider, model and prompt variant, in the order of the results."""
-        groups: dict[tuple[str, str, str], list[CaseResult]] = {}
-        for result in self.results:
-            groups.setdefault((result.provider, result.model, result.variant), []).append(result)
-        return [_column(provider, model, variant, group) for (provider, model, variant), group in groups.items()]
+        text = format_spent(self.spent_usd, self.spent_unknown, self.at_most_usd, self.unanswered)
+        if self.max_cost is not None:
+            text += f", of {format_usd(self.max_cost)} allowed"
+        if kept := sum(result.run_id not in ("", self.run_id) for result in self.results):
+            text += f"; {kept} of {len(self.results)} results are kept from earlier runs, which costs.json lists"
+        return text
 
     def incomplete(self) -> list[CaseResult]:
         """The results of calls that failed or were not made."""
@@ -226,6 +230,10 @@ class RunResult(_Record):
             if result.problem and result.status != "ok":
                 found.setdefault((result.status, result.problem), []).append(result)
         return [(problem, results) for (_, problem), results in found.items()]
+
+    def old_recordings(self) -> list[CaseResult]:
+        """The results that were replayed from a recording older than the configured `max_age`."""
+        return [result for result in self.results if result.old]
 
     def save(self, path: str | Path) -> None:
         """Writes the results as JSON.
@@ -279,24 +287,3 @@ def _in_lines(value: Any) -> str:
     if not isinstance(value, list) or not value:
         return json.dumps(value)
     return "[\n" + ",\n".join(f"  {json.dumps(item)}" for item in value) + "\n ]"
-
-
-def _column(provider: str, model: str, variant: str, group: Iterable[CaseResult]) -> Column:
-    group = list(group)
-    scores = [result.accuracy for result in group if result.accuracy is not None]
-    usages = [result.usage for result in group if result.usage is not None]
-    return Column(
-        provider=provider,
-        model=model,
-        variant=variant,
-        accuracy=fmean(scores) if scores else None,
-        answered=len(usages),
-        invalid=sum(result.status == "invalid" for result in group),
-        failed=sum(result.status == "failed" for result in group),
-        skipped=sum(result.status == "skipped" for result in group),
-        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
-        completion_tokens=sum(usage.completion_tokens for usage in usages),
-        cost_usd=sum(usage.total_cost or 0.0 for usage in usages),
-        unknown=sum(usage.total_cost is None for usage in usages),
-        seconds=sum(usage.elapsed_seconds for usage in usages),
-    )

@@ -7,23 +7,24 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from ..budget import expecting
 from ..cassettes import Cassette, Interaction, RecordMode, cassette_path, use_cassette
 from ..cassettes.cassette import check_mode
 from ..errors import BudgetError, CaseError, ConfigError, LLMTesterError, ProviderError
 from ..llms import llm_registry
 from ..llms.ask import ask
 from ..llms.base import BaseLLM
-from ..pricing import estimate_tokens
-from ..settings import activate, settings
-from ..usage import expecting
+from ..settings import CONFIG_VARIABLE, activate, settings
+from ..tokens import rough_tokens
+from ..usage import UsageData
 from .cases import Case
 from .extraction import extract
-from .results import CaseResult
+from .results import CaseResult, Place
 from .scoring import compare
 
-__all__ = ["Plan", "Unit", "plan", "run_unit", "under_ci", "unused_interactions"]
+__all__ = ["Plan", "Unit", "plan", "run_unit", "skipped", "under_ci", "unused_interactions"]
 
 
 class Unit(BaseModel):
@@ -52,9 +53,9 @@ class Unit(BaseModel):
     options: tuple[str, ...] = ()
 
     @property
-    def place(self) -> tuple[str, str, str, str, str]:
+    def place(self) -> Place:
         """Module, case, variant, provider and model."""
-        return self.case.module, self.case.name, self.case.variant, self.provider, self.model
+        return (*self.case.key, self.provider, self.model)
 
     @property
     def path(self) -> Path:
@@ -64,7 +65,7 @@ class Unit(BaseModel):
     def command(self, mode: str) -> str:
         """The command that runs this unit alone in a record mode, from the working directory."""
         parts = ["llm-tester", "run", "-m", self.case.selector, "-p", f"{self.provider}:{self.model}"]
-        if self.config and self.config != Path.cwd() / "config.json":
+        if self.config and (os.environ.get(CONFIG_VARIABLE) or self.config != Path.cwd() / "config.json"):
             parts += ["--config", os.path.relpath(self.config)]
         parts += [*self.options, *(["--repeat", str(self.repeats)] if self.repeats > 1 else []), "--record", mode]
         return shlex.join(parts)
@@ -82,69 +83,53 @@ class Plan(NamedTuple):
         skip: why it cannot be run; None if it can.
         mode: the record mode of its cassette; None if it uses none.
         live: how many of its repeats would be sent to the provider.
-        note: what a failing result should add, such as that the recording is of a failure; None if nothing.
     """
 
     skip: str | None
     mode: RecordMode | None
     live: int
-    note: str | None = None
 
 
-class _Recorded(NamedTuple):
-    """What a unit's cassette holds: the usable replies, and the dates of the failures."""
-
-    usable: int
-    failures: list[str]
-
-
-def _recorded(path: Path) -> _Recorded | None:
-    """What is recorded for a unit; None if there is no file."""
-    if not path.is_file():
-        return None
-    interactions = Cassette(path).interactions
-    failures = [str(item.recorded.get("at", "an unknown date"))[:10] for item in interactions if item.is_failure]
-    usable = [item for item in interactions if not item.is_failure]
-    # A call may take several requests; the last of them says whose call it was.
-    calls = sum("provider" in item.recorded for item in usable)
-    return _Recorded(calls or len(usable), failures)
-
-
-def plan(unit: Unit, provider: BaseLLM) -> Plan:
+def plan(unit: Unit, provider: BaseLLM, *, without_key: bool = False) -> Plan:
     """Decides how a unit gets its replies.
+
+    Args:
+        unit: the unit.
+        provider: its provider.
+        without_key: whether to decide as if a missing key were set, for an estimate.
 
     Raises:
         CassetteError: its cassette cannot be read.
     """
     if not provider.uses_http:
         return Plan(None, None, unit.repeats)
-    recorded = _recorded(unit.path)
-    missing = max(0, unit.repeats - recorded.usable) if recorded else unit.repeats
+    is_recorded = unit.path.is_file()
     if unit.record == "auto":
-        return _plan_auto(unit, provider, recorded, missing)
+        no_key = None if without_key else provider.missing_key(unit.model)
+        return _plan_auto(unit, is_recorded=is_recorded, no_key=no_key)
     mode = check_mode(unit.record)
     if mode == "new_episodes":
-        return Plan(None, mode, missing)
-    replays = mode == "none" or (mode == "once" and recorded is not None)
-    return Plan(None, mode, 0 if replays else unit.repeats, _failure_note(unit, recorded) if replays else None)
+        return Plan(None, mode, _missing_repeats(unit))
+    return Plan(None, mode, 0 if mode == "none" or (mode == "once" and is_recorded) else unit.repeats)
 
 
-def _plan_auto(unit: Unit, provider: BaseLLM, recorded: _Recorded | None, missing: int) -> Plan:
+def _plan_auto(unit: Unit, *, is_recorded: bool, no_key: str | None) -> Plan:
     """Replays what is recorded, and calls the rest if a key is set and this is no CI run."""
-    no_key = provider.missing_key(unit.model)
-    if not under_ci() and not no_key:
+    if not under_ci() and no_key is None:
+        missing = _missing_repeats(unit) if is_recorded else unit.repeats
         return Plan(None, "new_episodes" if missing else "none", missing)
-    if recorded is not None:
-        return Plan(None, "none", 0, _failure_note(unit, recorded))
+    if is_recorded:
+        return Plan(None, "none", 0)
     why = "under CI nothing is called" if under_ci() else f"there is no key: {no_key}"
     return Plan(f"not recorded, and {why}", None, 0)
 
 
-def _failure_note(unit: Unit, recorded: _Recorded | None) -> str | None:
-    """What to add to an error that comes from a recording of an error."""
-    if recorded is None or not recorded.failures:
-        return None
-    return f"replayed failure of {recorded.failures[-1]}; to record: {unit.command('new_episodes')}"
+def _missing_repeats(unit: Unit) -> int:
+    """How many repeats have no usable reply on file."""
+    usable = [item for item in Cassette(unit.path).interactions if not item.is_failure]
+    # A call may take several requests; the last of them says whose call it was.
+    calls = sum("provider" in item.recorded for item in usable)
+    return max(0, unit.repeats - (calls or len(usable)))
 
 
 def run_unit(unit: Unit) -> tuple[CaseResult, ...]:
@@ -162,22 +147,40 @@ def run_unit(unit: Unit) -> tuple[CaseResult, ...]:
         provider.resolve(unit.model)
         planned = plan(unit, provider)
         if planned.skip:
-            told: dict[str, Any] = {"problem": planned.skip, "command": unit.command("once")}
-            return tuple(CaseResult(**_place(unit, number), status="skipped", **told) for number in _repeats(unit))
+            return skipped(unit, planned.skip, unit.command("once"))
         with _opened(unit, planned, provider) as cassette:
             for number in _repeats(unit):
-                results.append(_run_once(unit, number, provider, cassette, planned.note))
+                results.append(_run_once(unit, number, provider, cassette))
     except LLMTesterError as error:
         # The cassette itself cannot be used, so no further repeat can be run.
         results += [_failed(unit, number, error) for number in _repeats(unit)[len(results) :]]
     return tuple(results)
 
 
+def skipped(unit: Unit, problem: str, command: str | None = None) -> tuple[CaseResult, ...]:
+    """The results of a unit that is not run.
+
+    Args:
+        unit: the unit.
+        problem: why it is not run.
+        command: the command that records it; None if that is not what it lacks.
+    """
+    told: dict[str, Any] = {"status": "skipped", "problem": problem, "command": command}
+    return tuple(CaseResult(**_place(unit, number), **told) for number in _repeats(unit))
+
+
 def _opened(unit: Unit, planned: Plan, provider: BaseLLM) -> AbstractContextManager[Cassette | None]:
     if planned.mode is None:
         return nullcontext()
-    ignore = (*settings().config.ignore, *provider.config.ignore)
-    return use_cassette(unit.path, planned.mode, origin=provider.config.origin, again=unit.command, ignore=ignore)
+    config, entry = settings().config, provider.config
+    return use_cassette(
+        unit.path,
+        planned.mode,
+        origin=entry.origin,
+        again=unit.command,
+        ignore=(*config.ignore, *entry.ignore),
+        max_age=config.max_age,
+    )
 
 
 def unused_interactions(unit: Unit) -> list[Interaction]:
@@ -191,7 +194,7 @@ def unused_interactions(unit: Unit) -> list[Interaction]:
     with use_cassette(unit.path) as cassette:
         if provider is not None:
             for number in range(1, len(cassette.interactions) + 1):
-                if _run_once(unit, number, provider, cassette, None).error:
+                if _run_once(unit, number, provider, cassette).error:
                     break
         return cassette.unused()
 
@@ -200,53 +203,44 @@ def _repeats(unit: Unit) -> range:
     return range(1, unit.repeats + 1)
 
 
-def _run_once(unit: Unit, number: int, provider: BaseLLM, cassette: Cassette | None, note: str | None) -> CaseResult:
+def _run_once(unit: Unit, number: int, provider: BaseLLM, cassette: Cassette | None) -> CaseResult:
     case = unit.case
     try:
         files = case.attachments()
         wanted = case.model_class()
-        with expecting(estimate_tokens(json.dumps(case.expected))):
+        mode = provider.schema_mode(unit.model, wanted)
+        with expecting(rough_tokens(json.dumps(case.expected))):
             reply, usage = ask(provider, case.prompt, case.source, unit.model, model_class=wanted, files=files)
-        extraction = _extracted(case, reply)
     except LLMTesterError as error:
-        return _failed(unit, number, error, note)
-    compared = compare(_as_dumped(case), extraction.data)
-    problem = extraction.problem
-    if problem and usage.finish_reason == "length":
-        problem += "\nthe reply was cut at the output limit (finish reason: length)"
-    age = cassette.age_days() if cassette and usage.replayed else None
-    limit = settings().config.max_age
-    return CaseResult(
-        **_place(unit, number),
-        status="ok" if problem is None else "invalid",
-        accuracy=compared.accuracy if problem is None else 0.0,
-        fields=tuple(compared.fields),
-        problem=problem,
-        reply=reply,
-        actual=extraction.data,
-        usage=usage,
-        cassette=str(cassette.path) if cassette else None,
-        age_days=age,
-        old=age is not None and limit is not None and age > limit,
-    )
+        return _failed(unit, number, error, cassette)
+    told: dict[str, Any] = {"reply": reply, "usage": usage, "schema_mode": mode}
+    if cassette:
+        told |= {"cassette": str(cassette.path), **(_age(unit, cassette) if usage.replayed else {})}
+    return CaseResult(**_place(unit, number), **told, **_scored(case, reply, usage, wanted))
 
 
-def _extracted(case: Case, reply: str) -> Any:
+def _scored(case: Case, reply: str, usage: UsageData, wanted: type[BaseModel]) -> dict[str, Any]:
+    """What a reply is worth, by the names of `CaseResult`."""
+    extraction = extract(reply, wanted)
+    told: dict[str, Any] = {"actual": extraction.data}
     try:
-        return extract(reply, case.model_class())
-    except Exception as error:
-        raise CaseError(
-            f"{case.directory / 'model.py'}: its validation raised {type(error).__name__}: {error}; a validator says "
-            "that a value is wrong with ValueError"
-        ) from error
+        compared = compare(case.expected, extraction.data, wanted)
+    except CaseError as error:
+        # The user's own comparison raised; the reply was paid for.
+        problem = f"{case.directory / 'model.py'}: {error}"
+        return {**told, "status": "failed", "error": "CaseError", "problem": problem}
+    told["fields"] = tuple(compared.fields)
+    if extraction.problem is None:
+        return {**told, "status": "ok", "accuracy": compared.accuracy}
+    cut = "\nthe reply was cut at the output limit (finish reason: length)" if usage.finish_reason == "length" else ""
+    return {**told, "status": "invalid", "accuracy": 0.0, "problem": extraction.problem + cut}
 
 
-def _as_dumped(case: Case) -> dict[str, Any]:
-    """The expected data in the form that the class dumps it, defaults included, if it is whole enough for that."""
-    try:
-        return case.model_class().model_validate(case.expected).model_dump(mode="json")
-    except ValidationError:
-        return case.expected
+def _age(unit: Unit, cassette: Cassette) -> dict[str, Any]:
+    """How old a recording is, and how to record it again if that is too old."""
+    age, limit = cassette.age_days(), settings().config.max_age
+    is_old = age is not None and limit is not None and age > limit
+    return {"age_days": age, "old": is_old, "command": unit.command("rewrite") if is_old else None}
 
 
 def _place(unit: Unit, number: int) -> dict[str, Any]:
@@ -255,10 +249,19 @@ def _place(unit: Unit, number: int) -> dict[str, Any]:
     return {**place, "provider": unit.provider, "model": unit.model}
 
 
-def _failed(unit: Unit, number: int, error: LLMTesterError, note: str | None = None) -> CaseResult:
+def _failed(unit: Unit, number: int, error: LLMTesterError, cassette: Cassette | None = None) -> CaseResult:
     status: Literal["failed", "skipped"] = "skipped" if isinstance(error, BudgetError) else "failed"
-    told: dict[str, Any] = {"error": type(error).__name__}
+    told: dict[str, Any] = {"error": type(error).__name__, "problem": str(error)}
     if isinstance(error, ProviderError):
         told |= {"failed_cost": error.failed_cost, "attempts": error.attempts, "unanswered": error.unanswered}
-    problem = f"{error}\n{note}" if note and isinstance(error, ProviderError) else str(error)
-    return CaseResult(**_place(unit, number), status=status, problem=problem, **told)
+        if date := _replayed_failure(cassette):
+            told |= {"problem": f"{error}\nreplayed failure of {date}", "command": unit.command("new_episodes")}
+    return CaseResult(**_place(unit, number), status=status, **told)
+
+
+def _replayed_failure(cassette: Cassette | None) -> str | None:
+    """The date of the recorded failure that a replay ended in; None if it is no replay of one."""
+    if cassette is None or not cassette.replays_only:
+        return None
+    dates = [str(item.recorded.get("at", "an unknown date"))[:10] for item in cassette.interactions if item.is_failure]
+    return dates[-1] if dates else None
