@@ -1,38 +1,48 @@
-"""Fails where pip or uv resolves the project to a litellm below the floor; prints what each takes."""
+"""Fails if an environment has a dependency below its floor in pyproject.toml; prints what it has.
 
-import json
+python .ci/check_floor.py .venv .venv-wheel
+"""
+
 import re
-import subprocess
 import sys
-import tempfile
+import tomllib
+from importlib.metadata import distributions
 from pathlib import Path
 
-FLOOR = (1, 106)
+REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(\[[\w,]+\])?>=(?P<floor>[\d.]+)")
 
 
-def resolved_by_pip() -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.json"
-        command = [sys.executable, "-m", "pip", "install", "-q", "--dry-run", "--ignore-installed"]
-        subprocess.run([*command, "--report", str(report), "."], check=True)
-        found = json.loads(report.read_text())["install"]
-    return next(item["metadata"]["version"] for item in found if item["metadata"]["name"] == "litellm")
+def floors() -> dict[str, str]:
+    """The floor of each dependency, by name in lower case."""
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found = {line: REQUIREMENT.fullmatch(line) for line in project["dependencies"]}
+    if bare := [line for line, match in found.items() if match is None]:
+        sys.exit(f"pyproject.toml: {bare[0]!r} is not of the form 'name>=version'")
+    return {match["name"].lower(): match["floor"] for match in found.values() if match}
 
 
-def resolved_by_uv() -> str:
-    # The machine's certificates, as pip's are: uv's own know no proxy that a company has in between.
-    command = [sys.executable, "-m", "uv", "pip", "compile", "-q", "--system-certs", "--no-header", "--no-annotate"]
-    output = subprocess.run([*command, "pyproject.toml"], check=True, stdout=subprocess.PIPE, text=True).stdout
-    return next(line.partition("==")[2] for line in output.splitlines() if line.startswith("litellm=="))
+def installed(environment: Path) -> dict[str, str]:
+    """The version of each distribution in a virtual environment, by name in lower case."""
+    [packages] = environment.glob("lib/python3*/site-packages")
+    return {item.name.lower().replace("_", "-"): item.version for item in distributions(path=[str(packages)])}
+
+
+def numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)]
 
 
 def main() -> int:
-    worst = 0
-    for name, version in (("pip", resolved_by_pip()), ("uv", resolved_by_uv())):
-        numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-        print(f"{name}: litellm {version}")
-        worst = max(worst, int(numbers < FLOOR))
-    return worst
+    below = []
+    for environment in sys.argv[1:]:
+        versions = installed(Path(environment))
+        print(f"{environment}: " + ", ".join(f"{name} {versions[name]}" for name in floors()))
+        below += [
+            f"{environment}: {name} {versions[name]} is below its floor {floor}"
+            for name, floor in floors().items()
+            if numbers(versions[name]) < numbers(floor)
+        ]
+    print(*below, sep="\n", end="\n" if below else "")
+    return int(bool(below))
 
 
 if __name__ == "__main__":
