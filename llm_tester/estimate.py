@@ -14,7 +14,7 @@ from .llms.base import BaseLLM
 from .pricing import Tokens, cost, estimate_tokens
 from .runs.again import due
 from .runs.results import RunResult
-from .runs.units import Unit, plan
+from .runs.units import Unit, expected_size, plan
 
 __all__ = ["Estimate", "estimate"]
 
@@ -135,7 +135,7 @@ def _call(unit: Unit, provider: BaseLLM, budget: Budget | None) -> _Call:
     """What one live call of a unit would use and cost."""
     case, guess = unit.case, _guess(unit, provider)
     price = provider.price(unit.model).chosen
-    with spending(budget), expecting(estimate_tokens(json.dumps(case.expected))):
+    with spending(budget), expecting(expected_size(case)):
         limits = provider.limits(
             case.prompt, case.source, unit.model, model_class=case.model_class(), files=case.attachments()
         )

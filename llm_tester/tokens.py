@@ -89,7 +89,10 @@ def _encoding(name: str) -> Encoding:
 
 
 def rough_tokens(text: str) -> int:
-    """One token for 4 ASCII characters and one for 3 bytes of any other script: the mock's, which loads nothing."""
+    """One token for 4 ASCII characters and one for 3 bytes of any other script.
+
+    It loads nothing, so it serves the mock and what a budget sets aside for each call.
+    """
     size = len(text.encode("utf-8", "surrogatepass"))
     ascii_characters = sum(character.isascii() for character in text)
     return -(-(3 * ascii_characters + 4 * (size - ascii_characters)) // 12)

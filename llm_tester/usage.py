@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 
 from .pricing import Cost, Price, Rates, Tokens, cost
 
-__all__ = ["Billed", "UsageData", "format_spent", "format_sum", "format_usd"]
+__all__ = ["TOKEN_COUNTS", "Billed", "UsageData", "format_spent", "format_sum", "format_usd"]
 
 # The totals with their parts, each with the name of its rate.
 _INPUT = {"prompt_tokens": "input", "cached_tokens": "cached_input", "cache_write_tokens": "cache_write"}
 _OUTPUT = {"completion_tokens": "output", "reasoning_tokens": "reasoning"}
-_COUNTS = (*_INPUT, *_OUTPUT)
+TOKEN_COUNTS = (*_INPUT, *_OUTPUT)
 # No context and no reply comes near it; a larger number is a fault of the server's.
 _MOST_TOKENS = 10**12
 
@@ -154,7 +154,7 @@ class UsageData(BaseModel):
         billed = self.billed or Billed()
         if not self.priceable and None in (billed.prompt_tokens, billed.completion_tokens):
             return None, []
-        counts = {name: getattr(self, name) for name in _COUNTS}
+        counts = {name: getattr(self, name) for name in TOKEN_COUNTS}
         for billed_total, names in ((billed.prompt_tokens, _INPUT), (billed.completion_tokens, _OUTPUT)):
             if billed_total is not None:
                 # It has no parts: what was billed has the plain rate.
@@ -193,7 +193,7 @@ def _parts_checked(
 
 def _believable(given: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a `UsageData` without what cannot be true, and a note for each of these."""
-    kept: dict[str, Any] = {name: value for name, value in given.items() if name not in _COUNTS}
+    kept: dict[str, Any] = {name: value for name, value in given.items() if name not in TOKEN_COUNTS}
     notes = list(_bad_counts(given, kept))
     kept["priceable"] = bool(given.get("priceable", True)) and not notes
     for name in ("prompt_cost", "completion_cost", "total_cost", "elapsed_seconds"):
@@ -216,7 +216,7 @@ def _believable(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _bad_counts(given: Mapping[str, Any], kept: dict[str, Any]) -> Iterator[str]:
     """Keeps the token counts that are counts; a sentence for each that is not."""
-    for name in _COUNTS:
+    for name in TOKEN_COUNTS:
         value = given.get(name)
         if value is None:
             continue

@@ -100,7 +100,7 @@ class Failure(NamedTuple):
 
 
 class Scripted(NamedTuple):
-    """A model: what stands in the config, how long it takes (seconds), what it does in each case, and the sums."""
+    """A model: what the config says, how long it takes (seconds), what it does in each case, and the sums."""
 
     config: dict[str, Any]
     delay: float

@@ -42,10 +42,10 @@ class Cassette:
 
     Args:
         path: the file.
-        record: `none` replays only; `once` records where there is no file and replays where there is one;
-            `new_episodes` replays what is there and records the rest; `all` records everything anew and keeps what
-            nothing asked for; `rewrite` records everything anew and, at the end, drops what nothing asked for.
-        origin: what answers, where it is not the host in the URL (`stand-in: …`).
+        record: `none` replays only; `once` records if there is no file and replays if there is one; `new_episodes`
+            replays what is there and records the rest; `all` records everything again and keeps what nothing asked
+            for; `rewrite` records everything again and, at the end, drops what nothing asked for.
+        origin: what answers, if it is not the host in the URL (`stand-in: …`).
         again: the command that records, for the error of a mismatch; a function gets the record mode.
         match_body: whether the bodies must be equal; False is for recordings of other projects.
         scrubber: removes secrets; the environment's if None.
@@ -105,7 +105,7 @@ class Cassette:
         self._waiting: dict[str, deque[Interaction]] = defaultdict(deque)
         self._errors: dict[str, Interaction] = {}
         self._played: set[int] = set()
-        # What each recorded interaction stands in the place of, by its id.
+        # What each recorded interaction replaces, by its id.
         self._replaced: dict[int, Interaction] = {}
         for interaction in self._loaded:
             # The file may come from plain vcrpy, or hold what a key known since then would scrub.
@@ -157,7 +157,7 @@ class Cassette:
             request: what `asked` made of it.
 
         Returns:
-            The interaction; None where the request is to be sent.
+            The interaction; None if the request is to be sent.
 
         Raises:
             CassetteMismatch: it was not recorded, and this cassette only replays.

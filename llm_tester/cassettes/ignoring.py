@@ -19,7 +19,7 @@ _STEP = re.compile(r"\.(?P<name>[\w-]+)|\[\'(?P<quoted>[^\']+)\'\]|\[(?P<index>\
 
 
 def parse(paths: Sequence[str]) -> tuple[Path, ...]:
-    """The steps of each path; None stands for every item.
+    """The steps of each path; None means every item.
 
     Raises:
         CassetteError: a path is none, or says more than a place.

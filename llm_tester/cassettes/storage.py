@@ -87,7 +87,7 @@ def is_failure(request: Mapping[str, Any], response: Mapping[str, Any]) -> bool:
 
     Args:
         request: its headers, names in lower case.
-        response: its status and headers, likewise.
+        response: its status and headers, names in lower case.
 
     Returns:
         True for a status of 400 and above, and for HTML in reply to JSON: a proxy's login page.

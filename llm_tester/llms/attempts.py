@@ -16,7 +16,7 @@ from ..budget import Limits, Reservation, active_budget
 from ..config import ModelConfig
 from ..errors import BudgetError, CassetteError, LLMTesterError, ProviderError, UnusableReplyError
 from ..pricing import Quote
-from ..usage import UsageData
+from ..usage import TOKEN_COUNTS, UsageData
 from .error_mapping import never_connected, provider_error
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ log = logging.getLogger("llm_tester")
 LONGEST_WAIT = 60.0
 FIRST_WAIT = 0.5
 
-_TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
-_REPORTED = (*_TOKENS, "answered_model", "finish_reason", "elapsed_seconds", "billed", "priceable")
+_REPORTED = (*TOKEN_COUNTS, "answered_model", "finish_reason", "elapsed_seconds", "billed", "priceable")
 
 # Makes one request: gives the reply's text and its usage, and may be a user's own code, which may give anything.
 Api = Callable[[], object]
@@ -224,7 +223,7 @@ def _disagreement(found: Quote) -> str | None:
 
 def _note(provider: "BaseLLM", usage: UsageData, call: cassettes.Call) -> None:
     """Writes provider, model, usage and cost into what the attempt recorded."""
-    counts = usage.model_dump(include=set(_TOKENS))
+    counts = usage.model_dump(include=set(TOKEN_COUNTS))
     call.note(
         provider=usage.provider,
         model=usage.model,

@@ -11,9 +11,9 @@ from typing import Any
 
 from ..errors import ResultsError
 from .comparison import CaseChange, CaseVerdict, FieldChange, ModelChange, RunComparison, Side, Verdict
-from .results import RunResult
+from .results import Place, RunResult
 from .significance import ALPHA, POINTS, More, Pair, holm, more_repeats, p_value
-from .summary import Group, Place, grouped
+from .summary import Group, grouped
 
 __all__ = ["BASELINE", "compare_runs", "find_baseline"]
 
@@ -127,7 +127,7 @@ def _change(
     group = new or old
     assert group is not None
     first = group.first
-    p = p_values.get((*first.case_key, first.provider, first.model))
+    p = p_values.get(first.place)
     if old is None or new is None:
         verdict: CaseVerdict = "new" if old is None else "gone"
     elif pair is not None:

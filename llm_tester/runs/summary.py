@@ -8,13 +8,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from .results import CaseResult, RunResult
+from .results import CaseResult, Place, RunResult
 
 __all__ = ["Column", "Group", "PromptTable", "Summary", "Sums", "grouped", "summarize", "sums"]
 
 CaseKey = tuple[str, str, str]
 Model = tuple[str, str]
-Place = tuple[str, str, str, str, str]
 
 
 class _Record(BaseModel):
@@ -221,7 +220,7 @@ def grouped(results: Iterable[CaseResult]) -> dict[Place, Group]:
     """The results by case, provider and model, each with its repeats, in the order they came."""
     found: dict[Place, list[CaseResult]] = {}
     for result in results:
-        found.setdefault((*result.case_key, result.provider, result.model), []).append(result)
+        found.setdefault(result.place, []).append(result)
     return {place: Group(results=tuple(group)) for place, group in found.items()}
 
 

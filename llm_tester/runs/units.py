@@ -24,7 +24,7 @@ from .extraction import extract
 from .results import CaseResult, Place
 from .scoring import compare
 
-__all__ = ["Plan", "Unit", "plan", "run_unit", "skipped", "under_ci", "unused_interactions"]
+__all__ = ["Plan", "Unit", "expected_size", "plan", "run_unit", "skipped", "under_ci", "unused_interactions"]
 
 
 class Unit(BaseModel):
@@ -199,6 +199,11 @@ def unused_interactions(unit: Unit) -> list[Interaction]:
         return cassette.unused()
 
 
+def expected_size(case: Case) -> int:
+    """About how many tokens a right reply has, for what a budget sets aside if nothing limits it."""
+    return rough_tokens(json.dumps(case.expected))
+
+
 def _repeats(unit: Unit) -> range:
     return range(1, unit.repeats + 1)
 
@@ -209,7 +214,7 @@ def _run_once(unit: Unit, number: int, provider: BaseLLM, cassette: Cassette | N
         files = case.attachments()
         wanted = case.model_class()
         mode = provider.schema_mode(unit.model, wanted)
-        with expecting(rough_tokens(json.dumps(case.expected))):
+        with expecting(expected_size(case)):
             reply, usage = ask(provider, case.prompt, case.source, unit.model, model_class=wanted, files=files)
     except LLMTesterError as error:
         return _failed(unit, number, error, cassette)
@@ -263,5 +268,5 @@ def _replayed_failure(cassette: Cassette | None) -> str | None:
     """The date of the recorded failure that a replay ended in; None if it is no replay of one."""
     if cassette is None or not cassette.replays_only:
         return None
-    dates = [str(item.recorded.get("at", "an unknown date"))[:10] for item in cassette.interactions if item.is_failure]
-    return dates[-1] if dates else None
+    failures = cassette.failures()
+    return str(failures[-1].recorded.get("at", "an unknown date"))[:10] if failures else None

@@ -53,7 +53,7 @@ from ..llms.base import BaseLLM
 from ..llms.class_check import check_provider_class
 from ..llms.llm_registry import discover_providers, get_llm_provider
 from ..llms.provider_factory import create_provider
-from ..usage import UsageData
+from ..usage import TOKEN_COUNTS, UsageData
 from . import faults
 
 __all__ = ["ProviderContract"]
@@ -64,7 +64,6 @@ THREADS = 16
 ROUNDS = 5
 MARK = "contract 00"
 
-_COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 _TOTALS = frozenset({"totaltokens", "totaltokencount"})
 _TOLD_BY_REPLAY = {"elapsed_seconds", "replayed", "recorded_at"}
 
@@ -366,7 +365,7 @@ class ProviderContract:
         self._check_cost(usage)
 
     def _check_counts(self, usage: UsageData) -> None:
-        counts = {name: getattr(usage, name) for name in _COUNTS}
+        counts = {name: getattr(usage, name) for name in TOKEN_COUNTS}
         _must(all(type(count) is int and count >= 0 for count in counts.values()), f"not all are counts: {counts}")
         _must(usage.priceable, f"not all are counts: {'; '.join(usage.notes)}")
         expected = dict(self.usage or {})
