@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from .budget import Budget, Limits, expecting, spending
 from .cassettes import Cassette
 from .errors import BudgetError, LLMTesterError
 from .llm_tester import LLMTester
 from .llms.base import BaseLLM
+from .llms.budget import Budget, Limits, expecting, spending
 from .pricing import Tokens, cost, estimate_tokens
 from .runs.again import due
 from .runs.results import RunResult

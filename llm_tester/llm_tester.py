@@ -8,11 +8,10 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_complete
 from pathlib import Path
 from typing import Any, Literal
 
-from .budget import Budget, spending
 from .cassettes.cassette import check_mode
 from .errors import BudgetError, ConfigError
-from .files import write_own
 from .llms import llm_registry
+from .llms.budget import Budget, spending
 from .runs.again import due, kept
 from .runs.cases import Case, discover
 from .runs.comparison import RunComparison
@@ -20,6 +19,7 @@ from .runs.results import CaseResult, RunResult
 from .runs.units import Unit, run_unit
 from .settings import activate, settings
 from .utils.cost_manager import COST_KIND, CostReport, CostRow, CostTracker
+from .utils.files import write_own
 from .utils.provider_manager import ProviderManager
 
 __all__ = ["LLMTester", "RunInterrupted"]

@@ -25,7 +25,6 @@ from llm_tester import (
     register_mock_response,
     use_cassette,
 )
-from llm_tester.budget import Budget, expecting, spending
 from llm_tester.errors import (
     BudgetError,
     CassetteError,
@@ -35,6 +34,7 @@ from llm_tester.errors import (
     RateLimitError,
     UnusableReplyError,
 )
+from llm_tester.llms.budget import Budget, expecting, spending
 from llm_tester.llms.error_mapping import never_connected
 from llm_tester.llms.llm_registry import get_llm_provider, reset_provider_cache
 from llm_tester.llms.provider_factory import register_provider_class

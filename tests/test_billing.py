@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from standins import Fault, Reply, StandIn
 
 from llm_tester import use_cassette
-from llm_tester.llms.billing import read_usage
+from llm_tester.llms._billing import read_usage
 from llm_tester.llms.llm_registry import get_llm_provider
 from llm_tester.usage import Billed, UsageData
 

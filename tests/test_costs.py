@@ -17,8 +17,8 @@ from test_tester import LAMP, openai_entry, write_case
 
 from llm_tester import CostTracker, LLMTester, RunResult, UsageData
 from llm_tester.__main__ import main
-from llm_tester.budget import Budget
 from llm_tester.errors import BudgetError, ResultsError
+from llm_tester.llms.budget import Budget
 from llm_tester.pricing import Price
 from llm_tester.reports import junit
 from llm_tester.runs.results import CaseRecord, CaseResult

@@ -13,8 +13,9 @@ from click.testing import CliRunner
 from standins import StandIn
 from test_catalog import litellm_environment
 
-from llm_tester import __main__, logins
+from llm_tester import __main__
 from llm_tester.errors import MissingKeyError
+from llm_tester.llms import _logins as logins
 from llm_tester.llms.base import BaseLLM
 from llm_tester.llms.llm_registry import get_llm_provider, get_provider_info
 

@@ -619,7 +619,7 @@ class TestBesideOthers:
         assert len(stand_in.requests) == 8
 
     def test_the_package_does_without_pytest(self) -> None:
-        code = "import sys; sys.modules['pytest'] = None; import llm_tester.cli, llm_tester.llm_tester"
+        code = "import sys; sys.modules['pytest'] = None; import llm_tester.cli.app, llm_tester.llm_tester"
         subprocess.run([sys.executable, "-c", code], check=True)
 
     def test_the_option_names_the_record_modes(self, run: Run) -> None:

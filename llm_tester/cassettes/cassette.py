@@ -12,7 +12,8 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from ..errors import CassetteError, CassetteMismatch, LLMTesterError
-from . import bodies, ignoring
+from . import _ignoring as ignoring
+from . import bodies
 from .calls import running
 from .matching import key_of, mismatch
 from .secrets import Scrubber, default_scrubber

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from ..budget import spending
 from ..config import ModelConfig
 from ..errors import UnknownModelError
 from ..usage import UsageData
-from .attachments import File
+from ._attachments import File
+from ._signatures import accepted_keywords
 from .attempts import make_call
 from .base import BaseLLM, WantedModel, joined_prompt
-from .signatures import accepted_keywords
+from .budget import spending
 
 __all__ = ["ask"]
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from .. import cassettes
-from ..budget import Limits, Reservation, active_budget
 from ..config import ModelConfig
 from ..errors import BudgetError, CassetteError, LLMTesterError, ProviderError, UnusableReplyError
 from ..pricing import Quote
 from ..usage import TOKEN_COUNTS, UsageData
+from .budget import Limits, Reservation, active_budget
 from .error_mapping import never_connected, provider_error
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 
 from .. import cassettes, catalog
-from ..budget import Limits, active_budget, expected_tokens
 from ..config import MockScript, ModelConfig, ProviderConfig
 from ..errors import (
     BadRequestError,
@@ -17,15 +16,16 @@ from ..errors import (
     MissingKeyError,
     UnknownModelError,
 )
-from ..logins import any_of, unsendable
 from ..pricing import Quote, count_tokens_upper, quote
 from ..settings import settings
 from ..usage import UsageData
-from . import model_facts
-from .attachments import File
+from . import _model_facts as model_facts
+from ._attachments import File
+from ._logins import any_of, unsendable
+from ._schema import SchemaMode, has_object_root, schema_text, with_schema
+from ._signatures import accepted_keywords
 from .attempts import make_call
-from .schema import SchemaMode, has_object_root, schema_text, with_schema
-from .signatures import accepted_keywords
+from .budget import Limits, active_budget, expected_tokens
 
 __all__ = ["BaseLLM", "File", "MockScript", "ModelConfig", "ProviderConfig", "WantedModel", "joined_prompt"]
 

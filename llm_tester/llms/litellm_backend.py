@@ -9,10 +9,10 @@ from typing import Any
 
 from .. import cassettes, catalog
 from ..errors import BadRequestError, ConfigError, UnusableReplyError
-from ..logins import Login, login
 from ..settings import settings
+from ._billing import usage_in_reply
+from ._logins import Login, login
 from .base import BaseLLM, File, ModelConfig, WantedModel
-from .billing import usage_in_reply
 
 __all__ = ["LiteLLMProvider", "usage_of"]
 

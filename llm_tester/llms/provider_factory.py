@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .. import catalog, user_code
+from .. import catalog
 from ..cassettes import secrets
 from ..config import ProviderConfig, read_json, validate
 from ..errors import ConfigError
 from ..settings import PACKAGE_PROVIDERS, package_names, settings
 from ..settings import reset as reset_settings
-from . import pydantic_ai_backend
+from . import pydantic_ai_backend, user_code
 from .base import BaseLLM
 from .class_check import check_provider_class
 from .litellm_backend import LiteLLMProvider

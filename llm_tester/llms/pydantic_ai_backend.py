@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from .. import catalog
 from ..errors import ConfigError, UnusableReplyError
+from ._billing import usage_in_reply
 from .base import BaseLLM, File, ModelConfig, WantedModel
-from .billing import usage_in_reply
 
 __all__ = ["PydanticAIProvider", "reset"]
 

@@ -26,7 +26,7 @@ from ..runs.results import CaseResult, RunResult
 from ..runs.scoring import FieldScore
 from ..runs.summary import Column, PromptRow, Summary, Sums, summarize
 from ..usage import Billed, UsageData, format_sum, format_usd
-from . import against
+from . import _against as against
 from .markdown import prompt_title
 
 __all__ = ["MARK", "render"]

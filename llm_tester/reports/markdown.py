@@ -6,7 +6,7 @@ from ..runs.comparison import CaseChange, ModelChange, RunComparison, counted
 from ..runs.results import CaseResult, RunResult
 from ..runs.summary import PromptTable, Summary, Sums, summarize
 from ..usage import format_sum, format_usd
-from . import against
+from . import _against as against
 
 __all__ = ["MARK", "cost_of", "old_line", "price_notes", "problem_line", "prompt_title", "render"]
 

@@ -10,9 +10,9 @@ from pydantic import BaseModel
 
 from ..catalog import near
 from ..errors import CaseError
-from .forms import Problem, choices, in_form, is_ignored, perfect, segment
+from ._forms import Problem, choices, in_form, is_ignored, perfect, segment
+from ._shapes import Shape, field_names, shape_of
 from .scoring import compare_forms
-from .shapes import Shape, field_names, shape_of
 
 __all__ = ["check_expected", "read_expected"]
 

@@ -8,8 +8,8 @@ from typing import Any, TypeGuard, get_args
 
 from pydantic import BaseModel
 
-from .. import user_code
 from ..errors import CaseError
+from ..llms import user_code
 
 __all__ = ["load_model_class", "raised", "reset"]
 

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..cassettes import versions
 from ..errors import ResultsError
-from ..files import write_own
 from ..usage import UsageData, format_spent, format_usd
-from .forms import is_nothing
+from ..utils.files import write_own
+from ._forms import is_nothing
 from .scoring import Counts, FieldScore
 
 __all__ = ["KIND", "RESULTS_FORMAT", "CaseRecord", "CaseResult", "Place", "RunResult"]

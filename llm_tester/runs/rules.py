@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CaseError
+from ._values import DATE, EXACT, NUMBER, TEXT, Rule, close_text, near_number
 from .extraction import with_place
-from .values import DATE, EXACT, NUMBER, TEXT, Rule, close_text, near_number
 
 __all__ = ["Close", "Compare", "Exact", "Ignore", "Key", "Marker", "Ordered", "Tolerance", "Weight"]
 

@@ -9,13 +9,13 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from ..budget import expecting
 from ..cassettes import Cassette, Interaction, RecordMode, cassette_path, use_cassette
 from ..cassettes.cassette import check_mode
 from ..errors import BudgetError, CaseError, ConfigError, LLMTesterError, ProviderError
 from ..llms import llm_registry
 from ..llms.ask import ask
 from ..llms.base import BaseLLM
+from ..llms.budget import expecting
 from ..settings import CONFIG_VARIABLE, activate, settings
 from ..tokens import rough_tokens
 from ..usage import UsageData

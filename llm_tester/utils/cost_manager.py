@@ -11,8 +11,8 @@ from typing import Any, Literal, overload
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import ResultsError
-from ..files import write_own
 from ..usage import UsageData, format_spent, format_sum
+from .files import write_own
 
 __all__ = ["CostReport", "CostRow", "CostTracker", "UsageData"]
 

@@ -13,9 +13,9 @@ from rich.logging import RichHandler
 from rich.table import Table
 from rich.text import Text
 
-from .errors import ConfigError, LLMTesterError
-from .llms import llm_registry
-from .settings import activate, settings
+from ..errors import ConfigError, LLMTesterError
+from ..llms import llm_registry
+from ..settings import activate, settings
 
 __all__ = ["main"]
 

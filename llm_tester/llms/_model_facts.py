@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..budget import Limits
 from ..config import ModelConfig
 from ..pricing import Price
+from .budget import Limits
 
 __all__ = ["completed", "limits", "most_output"]
 

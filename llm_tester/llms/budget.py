@@ -11,8 +11,8 @@ from contextvars import ContextVar
 from decimal import Decimal
 from typing import NamedTuple, Self
 
-from .errors import BudgetError
-from .usage import format_usd
+from ..errors import BudgetError
+from ..usage import format_usd
 
 __all__ = ["Budget", "Limits", "Reservation", "active_budget", "expected_tokens", "expecting", "spending"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rapidfuzz import fuzz, process
 
-from .forms import choices
+from ._forms import choices
 
 __all__ = ["in_order", "paired_by_key", "paired_by_likeness"]
 

@@ -7,19 +7,19 @@ from typing import TypedDict, get_args
 import click
 from click.core import ParameterSource
 
-from .cassettes import RecordMode
-from .cli import COMPLETE, INCOMPLETE, INTERRUPTED, OUTPUT, config_option, console, errors, main, say
-from .errors import ConfigError, ResultsError
-from .estimate import estimate
-from .files import check_own, write_own
-from .llm_tester import LLMTester, RunInterrupted
-from .reports import html, junit, markdown, terminal
-from .runs.baseline import compare_runs, find_baseline
-from .runs.comparison import RunComparison
-from .runs.results import KIND, CaseResult, RunResult
-from .runs.summary import summarize
-from .settings import activate, settings
-from .utils.cost_manager import COST_KIND, CostReport
+from ..cassettes import RecordMode
+from ..errors import ConfigError, ResultsError
+from ..estimate import estimate
+from ..llm_tester import LLMTester, RunInterrupted
+from ..reports import html, junit, markdown, terminal
+from ..runs.baseline import compare_runs, find_baseline
+from ..runs.comparison import RunComparison
+from ..runs.results import KIND, CaseResult, RunResult
+from ..runs.summary import summarize
+from ..settings import activate, settings
+from ..utils.cost_manager import COST_KIND, CostReport
+from ..utils.files import check_own, write_own
+from .app import COMPLETE, INCOMPLETE, INTERRUPTED, OUTPUT, config_option, console, errors, main, say
 
 __all__: list[str] = []
 

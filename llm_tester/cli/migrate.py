@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import click
 
-from .cli import console, main, say
-from .config import ModelConfig, ProviderConfig, read_json
-from .errors import ConfigError
+from ..config import ModelConfig, ProviderConfig, read_json
+from ..errors import ConfigError
+from .app import console, main, say
 
 __all__ = ["Migration", "migrate"]
 

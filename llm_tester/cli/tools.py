@@ -7,16 +7,16 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from .cassettes import Cassette
-from .cassettes.scan import scan, unused_files
-from .cli import INCOMPLETE, config_option, console, main, say
-from .errors import ConfigError
-from .llm_tester import LLMTester
-from .llms import llm_registry
-from .llms.base import BaseLLM
-from .pricing import Price, Quote
-from .runs.units import unused_interactions
-from .settings import activate, settings
+from ..cassettes import Cassette
+from ..cassettes.scan import scan, unused_files
+from ..errors import ConfigError
+from ..llm_tester import LLMTester
+from ..llms import llm_registry
+from ..llms.base import BaseLLM
+from ..pricing import Price, Quote
+from ..runs.units import unused_interactions
+from ..settings import activate, settings
+from .app import INCOMPLETE, config_option, console, main, say
 
 __all__: list[str] = []
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 
+from ._shapes import Shape, field_names
 from .extraction import error_lines, with_place
-from .shapes import Shape, field_names
 
 __all__ = ["IGNORE", "Problem", "choices", "in_form", "is_ignored", "is_nothing", "perfect", "segment"]
 

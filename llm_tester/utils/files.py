@@ -3,7 +3,7 @@
 import uuid
 from pathlib import Path
 
-from .errors import ResultsError
+from ..errors import ResultsError
 
 __all__ = ["check_own", "write_own"]
 

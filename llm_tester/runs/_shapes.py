@@ -28,8 +28,8 @@ from uuid import UUID
 from pydantic import AliasChoices, AliasPath, AnyUrl, BaseModel, EmailStr, RootModel, Secret, SecretBytes, SecretStr
 
 from ..errors import CaseError
+from ._values import DATE, EXACT, NUMBER, TEXT, Rule
 from .rules import Compare, Exact, Ignore, Key, Marker, Ordered, Weight
-from .values import DATE, EXACT, NUMBER, TEXT, Rule
 
 __all__ = ["ANYTHING", "Shape", "field_names", "shape_of"]
 

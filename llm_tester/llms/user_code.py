@@ -21,7 +21,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
-from .settings import settings
+from ..settings import settings
 
 __all__ = ["import_file", "import_module", "raised_at", "reset"]
 

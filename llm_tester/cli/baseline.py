@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from .cli import OUTPUT, config_option, console, main, say
-from .runs.baseline import BASELINE
-from .runs.results import RunResult
-from .settings import activate, settings
+from ..runs.baseline import BASELINE
+from ..runs.results import RunResult
+from ..settings import activate, settings
+from .app import OUTPUT, config_option, console, main, say
 
 __all__: list[str] = []
 
