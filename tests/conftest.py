@@ -9,9 +9,12 @@ from typing import Any
 
 import certifi
 import pytest
+from sample_cases import LAMP, write_case
 from standins import StandIn
 
 from llm_tester.llms.llm_registry import reset_provider_cache
+
+Write = Callable[..., Path]
 
 ROOT = Path(__file__).parent.parent
 
@@ -86,3 +89,15 @@ def standin() -> Iterator[Callable[..., StandIn]]:
     yield start
     for server in open_ones:
         server.__exit__(None, None, None)
+
+
+@pytest.fixture
+def mock_run(tmp_path: Path, write_config: Write) -> Callable[..., Path]:
+    """A config with a scripted mock, and one case."""
+
+    def make(reply: Any = LAMP, **mock: Any) -> Path:
+        write_case(tmp_path / "cases")
+        script = {"replies": {"*": reply}, **mock}
+        return write_config({"m": {"provider_type": "mock", "models": ["m"], "max_attempts": 1, "mock": script}})
+
+    return make

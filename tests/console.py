@@ -5,7 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["run_script"]
+from click.testing import CliRunner, Result
+from conftest import ROOT
+
+from llm_tester.__main__ import main
+
+__all__ = ["invoke", "litellm_environment", "run_script"]
 
 # A hang is a failure; a busy machine is not.
 TIMEOUT_SECONDS = 300
@@ -36,3 +41,17 @@ def run_script(name: str, *arguments: str, cwd: Path, **environment: str) -> sub
         timeout=TIMEOUT_SECONDS,
         check=False,
     )
+
+
+def invoke(*arguments: str) -> Result:
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    result_output = result.output
+    assert "Traceback" not in result_output
+    return result
+
+
+def litellm_environment() -> dict[str, str]:
+    """An environment without any key, in which LiteLLM stays off the network."""
+    kept = {name: os.environ[name] for name in ("HOME", "PATH", "SYSTEMROOT") if name in os.environ}
+    local = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True"}
+    return {**kept, **local, "PYTHONPATH": str(ROOT)}

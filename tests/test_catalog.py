@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -16,11 +15,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from console import litellm_environment
 
 from llm_tester import catalog
 from llm_tester.errors import ConfigError
-
-ROOT = Path(__file__).parents[1]
 
 # Runs in a process of its own: importing LiteLLM takes seconds and must not leak into the other tests. The two slugs
 # left out log in over the network as soon as they are resolved.
@@ -47,13 +45,6 @@ for slug in answer["slugs"]:
         del os.environ[name]
 print(json.dumps(answer))
 """
-
-
-def litellm_environment() -> dict[str, str]:
-    """An environment without any key, in which LiteLLM stays off the network."""
-    kept = {name: os.environ[name] for name in ("HOME", "PATH", "SYSTEMROOT") if name in os.environ}
-    local = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True"}
-    return {**kept, **local, "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from typing import Any
 
 import genai_prices
 import pytest
+from conftest import ROOT
 from genai_prices.data_snapshot import get_snapshot
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -38,7 +39,6 @@ from llm_tester.pricing import (
     quote,
 )
 
-ROOT = Path(__file__).parents[1]
 EXACT = 1e-12  # USD
 
 # The releases whose prices are typed below. Prices change with releases, and others prove nothing about our arithmetic.

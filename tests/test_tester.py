@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sample_cases import LAMP, MODEL, openai_entry, write_case
 from standins import Fault, StandIn
 
 from llm_tester import LLMTester, RunResult, register_mock_response
@@ -17,43 +18,11 @@ from llm_tester.utils.cost_manager import CostReport
 
 Write = Callable[..., Path]
 
-MODEL = """
-from pydantic import BaseModel
-
-class Maker(BaseModel):
-    country: str | None = None
-
-class Product(BaseModel):
-    name: str
-    price: float
-    maker: Maker | None = None
-"""
-LAMP = {"name": "Aurora Lamp", "price": 39.9}
-
-
-def write_case(root: Path, module: str = "products", name: str = "lamp", model: str = MODEL, **files: Any) -> Path:
-    directory = root / module
-    (directory / "tests").mkdir(parents=True, exist_ok=True)
-    (directory / "model.py").write_text(model)
-    parts = {"prompts": "Extract the product.", "sources": "The Aurora Lamp costs 39.90.", "expected": json.dumps(LAMP)}
-    for folder, text in {**parts, **files}.items():
-        suffix = "json" if folder == "expected" else "txt"
-        (directory / "tests" / folder).mkdir(exist_ok=True)
-        if text is not None:
-            path = directory / "tests" / folder / f"{name}.{suffix}"
-            path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return directory
-
 
 @pytest.fixture
 def cases(tmp_path: Path) -> Path:
     write_case(tmp_path / "cases")
     return tmp_path / "cases"
-
-
-def openai_entry(server: StandIn, **more: Any) -> dict[str, Any]:
-    priced = {"name": "small", "cost_input": 2, "cost_output": 8, "supports_schema": True, "max_output_tokens": 100}
-    return {"provider_type": "openai", "api_base": server.url + "/v1", "models": [priced], **more}
 
 
 def test_a_right_reply_scores_100_and_a_wrong_field_tells(cases: Path) -> None:

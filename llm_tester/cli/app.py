@@ -114,7 +114,7 @@ def _login(info: dict[str, Any]) -> str:
 @click.argument("directory", type=click.Path(path_type=Path), default=".")
 def init(directory: Path) -> None:
     """Write a config, one module with a case, and its recorded cassette, so that `run` works at once."""
-    template = Path(__file__).parent / "template"
+    template = Path(__file__).parent.parent / "template"
     files = [path for path in sorted(template.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
     targets = {path: directory / path.relative_to(template) for path in files}
     if standing := [target for target in targets.values() if target.exists()]:

@@ -1,7 +1,7 @@
 """The logins of several parts: which variables and fields each of LiteLLM's providers needs at once.
 
 A provider with one key is not here; `catalog.env_keys` has its variables. The parts are those that LiteLLM's own code
-asks for before it sends anything; tests/test_logins.py checks each against the installed LiteLLM.
+asks for before it sends anything; tests/llms/test_logins.py checks each against the installed LiteLLM.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _DEAF_TO_MAX_RETRIES = (
 _WITHOUT_MAX_RETRIES = ("gradient_ai", "huggingface")
 
 # LiteLLM's routes that refuse a response schema, or leave it out, for every model. From each one's
-# get_supported_openai_params(); tests/test_schema.py compares.
+# get_supported_openai_params(); tests/llms/test_schema.py compares.
 _WITHOUT_SCHEMA = (
     "a2a amazon_nova anthropic_text azure_text bytez cohere cohere_chat custom databricks_agent fal_ai "
     "featherless_ai gradient_ai infinity langflow langgraph maritalk microsoft_365_copilot nlp_cloud petals "

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from cassette_helpers import CLIENTS, Reply, Server, ask
+from conftest import ROOT
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -268,7 +269,7 @@ class TestBadInput:
             before = path.read_bytes()
             run = subprocess.run(
                 [sys.executable, "-c", FULL_DISK, str(path), server.url, str(len(before) + 100)],
-                cwd=Path(__file__).parent,
+                cwd=ROOT / "tests",
                 capture_output=True,
                 text=True,
                 timeout=60,

@@ -5,6 +5,7 @@ import contextlib
 import contextvars
 import gc
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 from cassette_helpers import Reply, Seen, Server, asking, in_tasks, in_threads, left_open, plain_vcrpy_file
+from conftest import ROOT
 
 from llm_tester.cassettes import context, current, use, use_cassette
 from llm_tester.errors import CassetteError
@@ -75,7 +77,7 @@ def test_plain_vcrpy_fails_the_same_test(tmp_path: Path) -> None:
     # In a process of its own, because it leaves its patches behind.
     run = subprocess.run(
         [sys.executable, "-c", CONTROL, str(tmp_path), NOBODY],
-        cwd=Path(__file__).parent,
+        cwd=ROOT / "tests",
         capture_output=True,
         text=True,
         timeout=120,
@@ -148,7 +150,13 @@ def test_an_interrupt_at_any_line_leaves_the_process_as_it_was(tmp_path: Path) -
     code = (
         "import sys, pathlib, test_cassettes_stress as t; t.interrupt_a_cassette_everywhere(pathlib.Path(sys.argv[1]))"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parent, check=True, timeout=120)
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=Path(__file__).parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+        check=True,
+        timeout=120,
+    )
 
 
 def test_an_exception_leaves_the_process_as_it_was(tmp_path: Path) -> None:

@@ -10,40 +10,19 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import jsonschema
 import pytest
-from click.testing import CliRunner, Result
 from conftest import ROOT
+from console import invoke
+from sample_cases import LAMP, openai_entry, write_case
 from standins import Fault, Reply, StandIn
-from test_tester import LAMP, openai_entry, write_case
 
 from llm_tester import RunResult
-from llm_tester.__main__ import main
 from llm_tester.utils.cost_manager import CostReport
 
 Write = Callable[..., Path]
-
-
-def invoke(*arguments: str) -> Result:
-    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
-    result_output = result.output
-    assert "Traceback" not in result_output
-    return result
-
-
-@pytest.fixture
-def mock_run(tmp_path: Path, write_config: Write) -> Callable[..., Path]:
-    """A config with a scripted mock, and one case."""
-
-    def make(reply: Any = LAMP, **mock: Any) -> Path:
-        write_case(tmp_path / "cases")
-        script = {"replies": {"*": reply}, **mock}
-        return write_config({"m": {"provider_type": "mock", "models": ["m"], "max_attempts": 1, "mock": script}})
-
-    return make
 
 
 def test_in_an_empty_directory_run_says_what_to_do() -> None:

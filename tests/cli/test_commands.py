@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from sample_cases import LAMP, openai_entry, write_case
 from standins import Fault, StandIn
-from test_tester import LAMP, openai_entry, write_case
 
 from llm_tester import LLMTester, RunResult
 from llm_tester.__main__ import main

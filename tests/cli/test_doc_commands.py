@@ -13,9 +13,9 @@ import pytest
 import yaml
 from conftest import ROOT
 from console import run_script
+from doc_pages import FENCE, PAGES
+from sample_cases import LAMP, write_case
 from standins import Reply, StandIn
-from test_docs import FENCE, PAGES
-from test_tester import LAMP, write_case
 
 from llm_tester.__main__ import main
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from console import run_script
+from sample_cases import LAMP, write_case
 from standins import Fault, Reply, StandIn
-from test_tester import LAMP, write_case
 
 KEY = "HOUSE_API_KEY"
 WRONG, RIGHT = "wrong" * 4, "right" * 4

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from conftest import wire_entry
+from sample_cases import LAMP, openai_entry, write_case
 from standins import Fault, StandIn
-from test_tester import LAMP, openai_entry, write_case
 
 from llm_tester import (
     BaseLLM,

@@ -2,7 +2,7 @@
 
 A stand-in says what its author believes of a provider; these recordings say what the provider did. What a reply must
 come to (text, tokens, error) was computed from its payload alone, so this is where it shows whether LiteLLM and this
-package's reading of it count right. The entries stand in corpus_routes.py. The corpus is test data outside of the
+package's reading of it count right. The entries are in corpus_routes.py. The corpus is test data outside of the
 project, at ../shared/corpus; without it these tests are skipped.
 """
 
@@ -36,7 +36,7 @@ from llm_tester.utils.cost_manager import UsageData
 Case = dict[str, Any]
 Replay = Callable[[Case], tuple[str, UsageData]]
 
-CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
+CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
 INDEX = CORPUS / "index.json"
 CASES: list[Case] = json.loads(INDEX.read_text(encoding="utf-8")) if INDEX.is_file() else []
 pytestmark = pytest.mark.skipif(not CASES, reason=f"the corpus of recorded traffic is not at {CORPUS}")
@@ -239,4 +239,4 @@ def test_each_case_is_counted_as_the_readme_says() -> None:
     assert (len(REPLIES), len(REFUSALS)) == (118, 13)
     assert {case["status"] for case in CASES} == {200, *ERRORS}
     row = f"{len(CASES) - len(DOUBTFUL)} of {len(CASES)} recordings"
-    assert row in (Path(__file__).parent / "README.md").read_text(encoding="utf-8")
+    assert row in (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from console import litellm_environment
 from standins import StandIn
-from test_catalog import litellm_environment
 
 from llm_tester import __main__
 from llm_tester.errors import MissingKeyError

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from conftest import WIRES, wire_entry
+from console import litellm_environment
 from pydantic import BaseModel, RootModel
 from standins import Reply, StandIn
-from test_catalog import litellm_environment
 
 from llm_tester import LLMTester, catalog
 from llm_tester.errors import BadRequestError

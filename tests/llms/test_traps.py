@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from console import litellm_environment
 from standins import Fault, Reply, StandIn
-from test_catalog import litellm_environment
 
 from llm_tester import catalog
 from llm_tester.errors import ServerError

@@ -10,12 +10,12 @@ import pytest
 pytest.importorskip("selenium", reason="the package selenium is not installed")
 
 import chromium
+from report_pages import HOSTILE, hostile_run, one, priced, run_of
 from report_sample import MODELS, sample_run
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
-from test_html_report import HOSTILE, hostile_run, one, priced, run_of
 
 from llm_tester.reports.html import render
 from llm_tester.runs.baseline import compare_runs

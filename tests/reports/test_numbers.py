@@ -13,8 +13,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from numbers_server import AT_MOST, CASES, MODELS, SPENT, UNKNOWN, Answer, answers, model_of
+from report_pages import embedded, without_data
 from standins import StandIn
-from test_html_report import embedded, without_data
 
 from llm_tester.__main__ import main
 from llm_tester.llms.llm_registry import reset_provider_cache

@@ -8,9 +8,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from console import invoke
+from sample_cases import LAMP, openai_entry, write_case
 from standins import StandIn
-from test_cli import LAMP, invoke, mock_run
-from test_tester import openai_entry, write_case
 
 from llm_tester import RunResult
 from llm_tester.reports import html, markdown
@@ -20,8 +20,6 @@ from llm_tester.runs.results import CaseRecord, CaseResult
 from llm_tester.runs.scoring import compare
 from llm_tester.runs.summary import summarize
 from llm_tester.usage import UsageData
-
-__all__ = ["mock_run"]
 
 WRONG = {"name": "Aurora Lamp", "price": 1}
 Run = Callable[..., Path]

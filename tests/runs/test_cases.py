@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sample_cases import LAMP, openai_entry, write_case
 from standins import StandIn
-from test_tester import LAMP, openai_entry, write_case
 
 from llm_tester import LLMTester, register_mock_response
 from llm_tester.__main__ import main

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llm_tester.runs.scoring import Comparison, Counts, compare
 
-DOCS = Path(__file__).parent.parent / "docs" / "scoring.md"
+DOCS = Path(__file__).parents[2] / "docs" / "scoring.md"
 
 
 def score(expected: Any, actual: Any) -> tuple[float, str]:

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sample_cases import LAMP, openai_entry, write_case
 from standins import Fault, Reply, StandIn
-from test_tester import LAMP, openai_entry, write_case
 
 from llm_tester import CostTracker, LLMTester, RunResult, UsageData
 from llm_tester.__main__ import main
