@@ -8,7 +8,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_complete
 from pathlib import Path
 from typing import Any, Literal
 
-from .cassettes.cassette import check_mode
+from .cassettes import check_mode
 from .errors import BudgetError, ConfigError
 from .llms import llm_registry
 from .llms.budget import Budget, spending

@@ -2,15 +2,14 @@
 
 import functools
 import os
-import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
-from pydantic import SecretStr
 
+from .cassettes import secrets
 from .config import GlobalConfig, ProviderConfig, read_json, validate
 from .errors import ConfigError
 
@@ -18,13 +17,6 @@ __all__ = ["CONFIG_VARIABLE", "PACKAGE_PROVIDERS", "Settings", "activate", "pack
 
 CONFIG_VARIABLE = "LLM_TESTER_CONFIG"
 PACKAGE_PROVIDERS = Path(__file__).parent / "llms"
-
-# What a variable's name says about its value.
-_KEY_NAME = re.compile(r"(?:^|_)(?:API)?(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?|PAT)\d*(?:_|$)", re.IGNORECASE)
-_NO_KEY_NAME = re.compile(
-    r"(?:^|_)(?:URL|URI|BASE|HOST|ENDPOINT|MODEL|REGION|LOCATION|PROJECT|VERSION|LEVEL|MODE|PATH|DIR|FILE|NAME|CONFIG)$",
-    re.IGNORECASE,
-)
 
 
 class Settings:
@@ -51,18 +43,13 @@ class Settings:
         """The value of an environment variable, else of the `.env` file; None where both lack it or it is empty."""
         return os.environ.get(variable) or self._dotenv.get(variable) or None
 
-    def secrets(self) -> Iterator[SecretStr]:
-        """Every value that must not be written anywhere.
+    def secrets(self) -> Iterator[str]:
+        """The secrets that only the config knows, to be kept out of every file.
 
-        Those of the variables that an entry names as its key's (an external provider's own file once it was read),
-        those of the environment whose name says that they hold one, and those of the `.env` file whose name does not
-        say that they hold something else.
+        They are the values of the variables that entries name as their key's, and those of the `.env` file.
         """
-        guessed = [*self._dotenv, *(name for name in os.environ if _KEY_NAME.search(name))]
-        named = [*self._named_keys, *self._external_keys]
-        for name in dict.fromkeys([*named, *(name for name in guessed if not _NO_KEY_NAME.search(name))]):
-            if value := self.key(name):
-                yield SecretStr(value)
+        yield from secrets.values_of(self._dotenv)
+        yield from filter(None, map(self.key, [*self._named_keys, *self._external_keys]))
 
     @functools.cached_property
     def _named_keys(self) -> list[str]:
@@ -149,7 +136,8 @@ def settings() -> Settings:
     """
     with _active.lock:
         if _active.settings is None:
-            _active.settings = Settings(_find(_active.chosen))
+            _active.settings = active = Settings(_find(_active.chosen))
+            secrets.set_source(active.secrets)
         return _active.settings
 
 

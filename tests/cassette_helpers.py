@@ -20,7 +20,7 @@ import urllib3
 import yaml
 
 from llm_tester.cassettes import current
-from llm_tester.cassettes.context import in_force
+from llm_tester.cassettes.context import injected_faults
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ def _of_urllib3(response: urllib3.BaseHTTPResponse) -> Answer:
 def left_open() -> list[str]:
     """The cassettes and faults that the calling context still uses; the patch of the clients stays."""
     found = [] if (cassette := current()) is None else [str(cassette.path)]
-    return found + ["a fault"] * len(in_force())
+    return found + ["a fault"] * len(injected_faults())
 
 
 @dataclass

@@ -7,27 +7,26 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LLMTesterError
-from .hidden import raise_hidden
 from .storage import Interaction
 
 if TYPE_CHECKING:
     from .cassette import Cassette
 
-__all__ = ["Call", "Exchange", "call", "running"]
+__all__ = ["Call", "Exchange", "call", "raise_swallowed", "running"]
 
 
 @dataclass
 class Exchange:
-    """One HTTP request and what came of it.
+    """One HTTP request and its outcome.
 
     Attributes:
-        seconds: from sending the request to the end of the reply; of a replay, the recorded seconds. None if the
+        seconds: from sending the request to the end of the reply; the recorded seconds if it is a replay. None if the
             recording does not say.
         status: the HTTP status; None if no reply came.
         replayed: whether a cassette answered.
         sent: whether the request may have left this machine; False if no connection was made (refused, DNS, TLS) or
             the request could not be sent at all.
-        body: the reply's body, not compressed.
+        body: the reply's body, decompressed.
     """
 
     seconds: float | None = None
@@ -39,13 +38,13 @@ class Exchange:
 
 @dataclass
 class Call:
-    """What one attempt did over HTTP, while it runs and after.
+    """What one attempt did over HTTP.
 
     Attributes:
-        exchanges: its HTTP exchanges, in the order in which they were asked.
+        exchanges: its HTTP exchanges, in order.
         replayed: the interactions that came from a cassette.
         recorded: the interactions that were written into one.
-        cassette: the cassette they belong to, None if the attempt used none.
+        cassette: the cassette they belong to; None if the attempt used none.
         error: the cassette's first error, which an SDK may wrap or swallow.
     """
 
@@ -73,19 +72,19 @@ class Call:
 
     @property
     def may_be_billed(self) -> bool | None:
-        """Whether a request went out to which no reply came, or one without an error; None if none was seen at all."""
+        """Whether a live request got no reply, or a reply without an error; None if there was no exchange."""
         if not self.exchanges:
             return None
         live = [exchange for exchange in self.exchanges if exchange.sent and not exchange.replayed]
         return any(exchange.status is None or exchange.status < 400 for exchange in live)
 
-    def said(self, name: str) -> Any:
-        """What the metadata of the last interaction says under a name; None if it says nothing."""
+    def metadata(self, name: str) -> Any:
+        """One value of the last interaction's metadata (`origin`, `at`, `model`, …); None if it has none."""
         last = (self.recorded or self.replayed)[-1:]
         return last[0].recorded.get(name) if last else None
 
-    def note(self, **facts: Any) -> None:
-        """Writes facts about the call (provider, model, usage, cost) into what it recorded, None left out."""
+    def annotate(self, **facts: Any) -> None:
+        """Writes facts about the call (provider, model, usage, cost) into its recording; None values are left out."""
         if self.recorded and self.cassette:
             self.cassette.annotate(self.recorded[-1], {name: fact for name, fact in facts.items() if fact is not None})
 
@@ -98,17 +97,33 @@ def call() -> Iterator[Call]:
     """Collects the exchanges of one attempt, across the threads and tasks that carry its context.
 
     Raises:
-        CassetteMismatch: something below swallowed or wrapped it.
-        CassetteError: likewise.
+        CassetteMismatch: a request was not recorded, and something below swallowed or wrapped the error.
+        CassetteError: a reply could not be written, and something below swallowed or wrapped the error.
     """
     scope = Call()
     token = running.set(scope)
     try:
         yield scope
     except Exception as error:
-        raise_hidden(scope.error, error)
+        raise_swallowed(scope.error, error)
         raise
     else:
-        raise_hidden(scope.error, None)
+        raise_swallowed(scope.error, None)
     finally:
         running.reset(token)
+
+
+def raise_swallowed(error: LLMTesterError | None, came_out: BaseException | None) -> None:
+    """Raises the engine's error if something between it and the user's code swallowed or wrapped it.
+
+    Args:
+        error: the engine's first error; None if there was none.
+        came_out: the exception that reached the user's code; None if none did.
+    """
+    if error is None or (isinstance(came_out, type(error)) and str(came_out) == str(error)):
+        return
+    link = came_out
+    while link is not None and link is not error:
+        link = link.__cause__ or link.__context__
+    # An exception that only wraps the error adds nothing to it.
+    raise error from (None if link is error else came_out)

@@ -1,4 +1,4 @@
-"""One cassette: what a file holds, what of it was replayed, and what is recorded into it."""
+"""One cassette: what its file holds, what was replayed from it, and what is recorded into it."""
 
 import functools
 import importlib.metadata
@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,7 +20,7 @@ from .matching import key_of, mismatch
 from .secrets import Scrubber, default_scrubber
 from .storage import Interaction, check_path, check_writable, is_failure, kept_headers, load, save
 
-__all__ = ["Again", "Cassette", "RecordMode", "check_mode", "reply_of", "versions"]
+__all__ = ["Again", "Cassette", "RecordMode", "Request", "check_mode", "reply_of", "versions"]
 
 RecordMode = Literal["none", "once", "new_episodes", "all", "rewrite"]
 
@@ -38,33 +39,50 @@ def check_mode(mode: str) -> RecordMode:
     return mode  # type: ignore[return-value]
 
 
+@dataclass(frozen=True)
+class Request:
+    """A request as it is matched and written: without secrets.
+
+    Attributes:
+        parts: method, uri, headers and body.
+        key: what it must have in common with a recorded request.
+        order: its number among the requests of its cassette.
+    """
+
+    parts: dict[str, Any]
+    key: str
+    order: int
+
+
 class Cassette:
     """The interactions of one file.
 
     Args:
         path: the file.
         record: `none` replays only; `once` records if there is no file and replays if there is one; `new_episodes`
-            replays what is there and records the rest; `all` records everything again and keeps what nothing asked
-            for; `rewrite` records everything again and, at the end, drops what nothing asked for.
+            replays what is there and records the rest; `all` records everything again and keeps what was not asked
+            for; `rewrite` records everything again and, at the end, drops what was not asked for.
         origin: what answers, if it is not the host in the URL (`stand-in: …`).
         again: the command that records, for the error of a mismatch; a function gets the record mode.
         match_body: whether the bodies must be equal; False is for recordings of other projects.
-        scrubber: removes secrets; the environment's if None.
+        scrubber: redacts secrets; by default those of the environment.
         record_errors: whether failures are recorded and replayed too; for tests that are about errors.
         ignore: JSON paths of request bodies that are not matched on, such as `$.user`.
         shared: whether other tests use the file too, so that `rewrite` drops nothing.
-        max_age: days after which a recording is replaced by the same reply too, so that it is no longer old.
+        mismatch: the class of the error for a request that was not recorded.
 
     Attributes:
         path: the file, absolute.
         mode: the record mode.
         replays_only: whether nothing is sent.
+        replayed: how many requests it answered.
+        recorded: how many replies it recorded.
         outer: the cassette that the same context used before.
         closed: whether it is no longer in use.
         error: its first error outside of a `call`, which an SDK may wrap or swallow.
 
     Raises:
-        CassetteError: the file cannot be read, its path climbs, or the record mode is unknown.
+        CassetteError: the file cannot be read, or the record mode is unknown.
     """
 
     def __init__(
@@ -79,50 +97,49 @@ class Cassette:
         record_errors: bool = False,
         ignore: Sequence[str] = (),
         shared: bool = False,
-        max_age: float | None = None,
+        mismatch: type[CassetteMismatch] = CassetteMismatch,
     ) -> None:
         self.path = check_path(path)
         self.mode = check_mode(record)
         self.origin = origin
         self.match_body = match_body
+        self._scrubber = scrubber
         self.scrubber = scrubber or default_scrubber()
         self.record_errors = record_errors
         self.shared = shared
-        self.max_age = max_age
-        self._ignored = ignoring.parse(ignore)
-        self._again = again or (lambda mode: f"open {path} with record={mode!r}")
         self.outer: Cassette | None = None
         self.closed = False
         self.error: LLMTesterError | None = None
-        self._on_disk = _on_disk(self.path)
+        self.replayed = self.recorded = 0
+        self._mismatch = mismatch
+        self._ignored = ignoring.parse(ignore)
+        self._again = again or (lambda mode: f"open {path} with record={mode!r}")
+        self._version = _version_of(self.path)
         self._loaded, self.metadata = load(self.path)
-        self.replays_only = self.mode == "none" or (self.mode == "once" and self._on_disk is not None)
+        # What the file held, with the new recordings in place of their old ones; and what was added to it.
+        self._kept, self._added = self._loaded, list[Interaction]()
+        self.replays_only = self.mode == "none" or (self.mode == "once" and self._version is not None)
         self._can_write = False
-        self._has_written = False
-        self._recorded: list[Interaction] = []
         self._has_failed = False
-        self._asked = itertools.count(1)
+        self._order = itertools.count(1)
         self._lock = threading.RLock()
         self._waiting: dict[str, deque[Interaction]] = defaultdict(deque)
         self._errors: dict[str, Interaction] = {}
-        self._played: set[int] = set()
-        # What each recorded interaction replaces, by its id.
-        self._replaced: dict[int, Interaction] = {}
         for interaction in self._loaded:
-            # The file may come from plain vcrpy, or hold what a key known since then would scrub.
+            # The file may come from plain vcrpy, or hold a secret that was not known when it was recorded.
             interaction.key = self._key_of(self._clean(interaction.request))
             self._waiting[interaction.key].append(interaction)
 
     @functools.cached_property
     def real_path(self) -> Path:
-        """The file, without links."""
+        """The file, with links resolved."""
         return self.path.resolve()
 
     def _key_of(self, request: Mapping[str, Any]) -> str:
         return key_of(request if self.match_body else {**request, "body": None})
 
     def again(self, mode: RecordMode) -> str:
-        """The command that records, in a record mode."""
+        """The command that records in a record mode."""
         return self._again if isinstance(self._again, str) else self._again(mode)
 
     def _clean(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,8 +151,8 @@ class Cassette:
             return body
         return {"json": ignoring.masked(body["json"], self._ignored)}
 
-    def asked(self, method: str, uri: str, headers: Mapping[str, list[str]], body: bytes) -> dict[str, Any]:
-        """A request as it is written and matched: without secrets.
+    def request(self, method: str, uri: str, headers: Mapping[str, list[str]], body: bytes) -> Request:
+        """A client's request as it is matched and written.
 
         Args:
             method: GET, POST and so on.
@@ -143,19 +160,18 @@ class Cassette:
             headers: with lower-case names.
             body: its bytes.
         """
-        return {
+        # A provider that was made since the cassette was opened may have made new secrets known.
+        self.scrubber = self._scrubber or default_scrubber()
+        parts = {
             "method": method.upper(),
             "uri": self.scrubber.url(uri),
             "headers": kept_headers(headers, self.scrubber),
             "body": self._masked(bodies.encode(body, headers.get("content-type", [""])[0], self.scrubber)),
-            "order": next(self._asked),
         }
+        return Request(parts, self._key_of(parts), next(self._order))
 
-    def play(self, request: Mapping[str, Any]) -> Interaction | None:
-        """The recorded interaction that answers a request; each answers once, a final error as often as asked.
-
-        Args:
-            request: what `asked` made of it.
+    def play(self, request: Request) -> Interaction | None:
+        """The recorded interaction that answers a request. Each replays once, in order; a final error repeats.
 
         Returns:
             The interaction; None if the request is to be sent.
@@ -165,17 +181,17 @@ class Cassette:
         """
         if self.mode in ("all", "rewrite"):
             return None
-        key = self._key_of(request)
         with self._lock:
-            waiting = self._waiting.get(key)
-            found = self._next(waiting) if waiting else self._errors.get(key)
+            waiting = self._waiting.get(request.key)
+            found = self._next(waiting) if waiting else self._errors.get(request.key)
             if found is not None:
-                self._played.add(id(found))
-                self._errors.pop(key, None)
+                found.was_used = True
+                self.replayed += 1
+                self._errors.pop(request.key, None)
                 if found.is_failure:
-                    self._errors[key] = found
+                    self._errors[request.key] = found
         if found is None and self.replays_only:
-            raise self._remembered(self._mismatch(request, key))
+            raise self._remembered(self._mismatch_of(request))
         scope = running.get()
         if found is not None and scope is not None:
             scope.replayed.append(found)
@@ -183,25 +199,31 @@ class Cassette:
         return found
 
     def _next(self, waiting: deque[Interaction]) -> Interaction | None:
-        """The next interaction to replay; a recorded failure is asked again if that is possible."""
+        """The next interaction to replay; if it can, a cassette asks again instead of replaying a failure."""
         for interaction in waiting:
             if self.replays_only or self.record_errors or not interaction.is_failure:
                 waiting.remove(interaction)
                 return interaction
         return None
 
-    def _mismatch(self, request: Mapping[str, Any], key: str) -> CassetteMismatch:
+    def _mismatch_of(self, request: Request) -> CassetteMismatch:
         recorded = [self._clean(interaction.request) for interaction in self._loaded]
-        repeats = sum(interaction.key == key for interaction in self._loaded)
+        repeats = sum(interaction.key == request.key for interaction in self._loaded)
         mode: RecordMode = "new_episodes" if repeats else "rewrite" if recorded else "once"
-        return mismatch(str(self.path), request, recorded, repeats, self.again(mode))
+        return self._mismatch(mismatch(self.path, request.parts, recorded, repeats, self.again(mode)), str(self.path))
+
+    @property
+    def interactions(self) -> list[Interaction]:
+        """What the file holds now, in its order."""
+        with self._lock:
+            return [*self._kept, *self._added]
 
     def failures(self) -> list[Interaction]:
-        """The interactions of the file that are failures."""
+        """The interactions that are failures."""
         return [interaction for interaction in self.interactions if interaction.is_failure]
 
     def prepare(self) -> None:
-        """Makes sure, before the first request is sent, that its reply can be kept.
+        """Checks, before the first request is sent, that its reply can be kept.
 
         Raises:
             CassetteError: the file cannot be written.
@@ -219,140 +241,98 @@ class Cassette:
         holder.error = holder.error or error
         return error
 
-    def record(self, request: dict[str, Any], response: Mapping[str, Any], seconds: float) -> None:
+    def record(self, request: Request, response: Mapping[str, Any], seconds: float) -> None:
         """Adds an interaction and writes the file, so that a reply that was paid for is never lost.
 
-        A failure is not recorded, and never takes the place of a reply, unless the cassette is to record errors.
+        A failure is not recorded, and never replaces a reply, unless the cassette records errors.
 
         Args:
-            request: what `asked` made of it.
-            response: status, headers (lists, names in lower case) and body (bytes, not compressed).
-            seconds: from the request to the whole reply.
+            request: the request.
+            response: status, headers (lists, names in lower case) and body (bytes, decompressed).
+            seconds: from sending the request to the end of the reply.
 
         Raises:
-            SecretFoundError: a secret would be in the file; the reply is not in it.
-            CassetteError: the file cannot be written; likewise.
+            SecretFoundError: a secret would be in the file; the reply was not written.
+            CassetteError: the file cannot be written; the reply was not written.
         """
-        order = request.pop("order")
-        if is_failure(request, response) and not self.record_errors:
+        if is_failure(request.parts, response) and not self.record_errors:
             self._has_failed = True
             return
         headers = response["headers"]
         body = bodies.encode(response["body"], headers.get("content-type", [""])[0], self.scrubber)
         kept = {"status": response["status"], "headers": kept_headers(headers, self.scrubber), "body": body}
-        origin = self.scrubber.text(self.origin or urlsplit(request["uri"]).netloc)
+        origin = self.scrubber.text(self.origin or urlsplit(request.parts["uri"]).netloc)
         facts = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "origin": origin, "seconds": round(seconds, 3)}
-        new = Interaction(request, kept, facts, order, key=self._key_of(request))
+        new = Interaction(request.parts, kept, facts, request.order, key=request.key)
         with self._lock:
-            interaction = self._in_place(new)
-            recorded = sorted([*self._recorded, interaction], key=lambda item: item.order)
-            self._save(recorded)
-            self._recorded = recorded
+            self._save(*self._with(new))
+            self.recorded += 1
         if (scope := running.get()) is not None:
-            scope.recorded.append(interaction)
+            scope.recorded.append(new)
             scope.cassette = self
 
-    def _in_place(self, new: Interaction) -> Interaction:
-        """Gives a recorded interaction the place of an old one: the first of the same request that is still unused.
-
-        Returns:
-            The old one if the reply is the same and not too old, so that recording it again changes no line; else the
-            new one.
-        """
-        waiting = self._waiting[new.key]
-        if not waiting:
-            return new
-        old = waiting.popleft()
-        self._played.add(id(old))
-        is_same = (old.request, old.response) == (new.request, new.response)
-        found = old if is_same and not self._is_too_old(old) else new
-        found.order = new.order
-        self._replaced[id(found)] = old
-        return found
+    def _with(self, new: Interaction) -> tuple[list[Interaction], list[Interaction]]:
+        """What is kept and added with a new interaction: it replaces its old recording, else it is added in order."""
+        if waiting := self._waiting[new.key]:
+            old = waiting.popleft()
+            old.was_used = True
+            return [new if item is old else item for item in self._kept], self._added
+        return self._kept, sorted([*self._added, new], key=lambda item: item.order)
 
     def annotate(self, interaction: Interaction, facts: Mapping[str, Any]) -> None:
-        """Adds facts to an interaction's metadata and writes the file; what is on disk already stays as it is.
+        """Adds facts to the metadata of a recorded interaction and writes the file.
 
         Raises:
             CassetteError: the file cannot be written.
         """
         with self._lock:
-            if all(interaction is not old for old in self._replaced.values()):
-                interaction.recorded.update(self.scrubber.value(dict(facts)))
-                interaction.text = None
-                self._save(self._recorded)
+            interaction.recorded.update(self.scrubber.value(dict(facts)))
+            interaction.text = None
+            self._save(self._kept, self._added)
 
     def finish(self) -> None:
-        """Ends a `rewrite`: what nothing asked for goes, unless nothing was recorded, or something failed.
+        """Ends a `rewrite`: drops what was not asked for, unless nothing was recorded or a request failed.
 
         Raises:
             CassetteError: the file cannot be written.
         """
         with self._lock:
-            if self.mode == "rewrite" and self._recorded and not self._has_failed and not self.shared:
-                anew = {id(interaction) for interaction in self._recorded}
-                self._write([item for item in self._merged(self._recorded) if id(item) in anew])
+            if self.mode == "rewrite" and self.recorded and not self._has_failed and not self.shared:
+                self._save([interaction for interaction in self._kept if interaction.order], self._added)
 
-    def _save(self, recorded: list[Interaction]) -> None:
+    def _save(self, kept: list[Interaction], added: list[Interaction]) -> None:
         try:
-            self._write(self._merged(recorded))
+            if self._version is not None and _version_of(self.path) not in (None, self._version):
+                raise CassetteError(
+                    f"{self.path}: another process or an editor changed it since it was opened; it was left as it is. "
+                    "Open it again, and give each process that records its own file"
+                )
+            metadata = {**self.metadata, "versions": versions()}
+            save(self.path, [*kept, *added], metadata, self.scrubber)
         except CassetteError as error:
             raise self._remembered(error) from error.__cause__
-
-    def _write(self, interactions: list[Interaction]) -> None:
-        if interactions == self._loaded and self._on_disk is not None and not self._has_written:
-            return
-        if self._on_disk is not None and (now := _on_disk(self.path)) is not None and now != self._on_disk:
-            raise CassetteError(
-                f"{self.path}: was changed since it was opened, by another process or an editor; it was left as it is. "
-                "Open it again, and give each process that records a file of its own"
-            )
-        self.metadata = {**self.metadata, "versions": versions()}
-        save(self.path, interactions, self.metadata, self.scrubber)
-        self._has_written = True
-        self._on_disk = _on_disk(self.path)
-
-    def _merged(self, recorded: list[Interaction]) -> list[Interaction]:
-        anew = {id(self._replaced[id(new)]): new for new in recorded if id(new) in self._replaced}
-        merged = [anew.get(id(old), old) for old in self._loaded]
-        return merged + [new for new in recorded if id(new) not in self._replaced]
-
-    @property
-    def interactions(self) -> list[Interaction]:
-        """What the file holds, with what was recorded since it was opened."""
-        with self._lock:
-            return self._merged(self._recorded)
+        self._kept, self._added, self.metadata, self._version = kept, added, metadata, _version_of(self.path)
 
     def unused(self) -> list[Interaction]:
-        """The interactions of the file that nothing asked for so far."""
+        """The interactions that the file held when it was opened and that no request asked for so far."""
         with self._lock:
-            return [interaction for interaction in self._loaded if id(interaction) not in self._played]
+            return [interaction for interaction in self._loaded if not interaction.was_used]
 
     def age_days(self) -> float | None:
         """Days since the oldest interaction was recorded; None if the file does not say."""
-        ages = [age for interaction in self._loaded if (age := _age_days(interaction)) is not None]
-        return max(ages, default=None)
-
-    def _is_too_old(self, interaction: Interaction) -> bool:
-        age = _age_days(interaction)
-        return self.max_age is not None and age is not None and age > self.max_age
+        return max((age for interaction in self._loaded if (age := _age_days(interaction)) is not None), default=None)
 
 
 def _age_days(interaction: Interaction) -> float | None:
-    date = _date(interaction.recorded.get("at"))
-    return (datetime.now(UTC) - date).total_seconds() / 86400 if date else None
-
-
-def _date(text: object) -> datetime | None:
     try:
-        date = datetime.fromisoformat(str(text))
+        date = datetime.fromisoformat(str(interaction.recorded.get("at")))
     except ValueError:
         return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
+    return (datetime.now(UTC) - (date if date.tzinfo else date.replace(tzinfo=UTC))).total_seconds() / 86400
 
 
-def _on_disk(path: Path) -> tuple[int, int, int] | None:
-    """What tells one version of a file from the next; None where there is none."""
+def _version_of(path: Path) -> tuple[int, int, int] | None:
+    """What differs between two versions of a file: inode, time and size; None if there is no file."""
     try:
         found = path.stat()
     except OSError:
@@ -367,11 +347,7 @@ def reply_of(interaction: Interaction) -> tuple[int, dict[str, list[str]], bytes
 
 
 @functools.cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions of llm_tester and of the libraries that make the calls; one dict for all, not to be changed."""
     names = {"llm_tester": "llm_tester", "litellm": "litellm", "pydantic-ai": "pydantic-ai-slim", "vcrpy": "vcrpy"}
     return {name: importlib.metadata.version(distribution) for name, distribution in names.items()}
-
-
-def versions() -> dict[str, str]:
-    """The versions of llm_tester and of the libraries that make the calls."""
-    return dict(_versions())

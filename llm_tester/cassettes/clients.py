@@ -22,8 +22,9 @@ from vcr.stubs.httpx_stubs import vcr_handle_async_request, vcr_handle_request
 from ..errors import LLMTesterError
 from . import bodies
 from .calls import Exchange, running
+from .cassette import Request as Asked
 from .cassette import reply_of
-from .context import current, in_force
+from .context import current, injected_faults
 
 __all__ = ["Target", "targets"]
 
@@ -41,7 +42,7 @@ def targets() -> Iterator[Target]:
 
 
 def _is_routed() -> bool:
-    return running.get() is not None or current() is not None or bool(in_force())
+    return running.get() is not None or current() is not None or bool(injected_faults())
 
 
 # What the clients raise if a request never left this machine: no address, no connection, no TLS, no free connection,
@@ -69,7 +70,7 @@ class _Exchange:
     def __init__(self, client: str) -> None:
         self.client = client
         self.cassette = current()
-        self.asked: dict[str, Any] = {}
+        self.asked: Asked | None = None
         self.sent = 0.0
         self.reply: dict[str, Any] = {}
 
@@ -84,7 +85,7 @@ class _Exchange:
 
     def can_play_response_for(self, request: Request) -> bool:
         """Whether the request is answered here; the answer is in `reply`."""
-        for entry in in_force():
+        for entry in injected_faults():
             if (reply := entry.fault.meet(self.client, request)) is not None:
                 self.reply = reply
                 return True
@@ -92,7 +93,7 @@ class _Exchange:
             self.sent = time.perf_counter()
             return False
         headers = {str(name).lower(): [str(value)] for name, value in request.headers.items()}
-        self.asked = self.cassette.asked(request.method, request.uri, headers, request.body or b"")
+        self.asked = self.cassette.request(request.method, request.uri, headers, request.body or b"")
         if (interaction := self.cassette.play(self.asked)) is None:
             self.cassette.prepare()
             self.sent = time.perf_counter()
@@ -125,7 +126,7 @@ class _Exchange:
             body = plain
         self.sent = 0.0
         _note_exchange(Exchange(seconds, status, body=body))
-        if self.cassette is not None:
+        if self.cassette is not None and self.asked is not None:
             self.cassette.record(self.asked, {"status": status, "headers": lower, "body": body}, seconds)
 
 

@@ -1,4 +1,8 @@
-"""What the calling context uses: its cassette and its faults. A closed one is passed over in every context."""
+"""What answers the requests of the calling context: its cassette and its faults.
+
+A cassette or fault may be closed from another task than the one that opened it (pytest-asyncio ends fixtures that
+way), where a context variable cannot be reset. So closing sets a flag, and closed ones are skipped.
+"""
 
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
@@ -8,7 +12,17 @@ from .cassette import Cassette
 if TYPE_CHECKING:
     from vcr.request import Request
 
-__all__ = ["Fault", "InForce", "current", "in_force", "injected", "is_offline", "used"]
+__all__ = [
+    "Fault",
+    "Injected",
+    "current",
+    "everywhere",
+    "injected",
+    "injected_faults",
+    "innermost",
+    "is_offline",
+    "of_context",
+]
 
 
 class Fault(Protocol):
@@ -29,34 +43,41 @@ class Fault(Protocol):
         """
 
 
-class InForce:
-    """A fault while it is injected."""
+class Injected:
+    """A fault and whether it still applies."""
 
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
         self.closed = False
 
 
-# The innermost one. An entered context is left in any order and from any task (pytest-asyncio ends a fixture in another
-# one than it began in), so leaving sets `closed` and no token: what is closed is passed over wherever it still stands.
-used: ContextVar[Cassette | None] = ContextVar("llm_tester_cassette", default=None)
-injected: ContextVar[tuple[InForce, ...]] = ContextVar("llm_tester_faults", default=())
+innermost: ContextVar[Cassette | None] = ContextVar("llm_tester_cassette", default=None)
+injected: ContextVar[tuple[Injected, ...]] = ContextVar("llm_tester_faults", default=())
+# The cassettes of tests, which are open for the whole process: pytest runs one test of a process at a time.
+everywhere: list[Cassette] = []
 
 
-def current() -> Cassette | None:
-    """The innermost open cassette of the calling context, None outside any."""
-    cassette = used.get()
+def of_context() -> Cassette | None:
+    """The innermost open cassette of the calling context; None if there is none."""
+    cassette = innermost.get()
     while cassette is not None and cassette.closed:
         cassette = cassette.outer
     return cassette
 
 
-def in_force() -> tuple[InForce, ...]:
+def current() -> Cassette | None:
+    """The cassette that answers the calling context: its own, else the running test's; None if there is none."""
+    if (cassette := of_context()) is not None or not everywhere:
+        return cassette
+    return next((cassette for cassette in reversed(everywhere) if not cassette.closed), None)
+
+
+def injected_faults() -> tuple[Injected, ...]:
     """The faults of the calling context, the innermost first."""
     return tuple(entry for entry in injected.get() if not entry.closed)
 
 
 def is_offline() -> bool:
-    """Whether the calling context's requests are answered here: by a cassette that only replays, or by a fault."""
+    """Whether no request of the calling context is sent: a cassette that only replays, or a fault, answers them all."""
     cassette = current()
-    return (cassette is not None and cassette.replays_only) or any(entry.fault.endless for entry in in_force())
+    return (cassette is not None and cassette.replays_only) or any(entry.fault.endless for entry in injected_faults())

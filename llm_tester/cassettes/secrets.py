@@ -1,21 +1,37 @@
-"""Keeps keys out of files: known values in every encoding, and whatever looks like a key."""
+"""Keeps keys out of files: known values in every encoding, and everything that looks like a key."""
 
 import base64
 import json
+import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from ..errors import ConfigError
-from ..settings import Settings, settings
+from dotenv import dotenv_values
 
-__all__ = ["PLACEHOLDER", "Scrubber", "default_scrubber", "environment_secrets", "find_key_shapes", "reset"]
+__all__ = [
+    "PLACEHOLDER",
+    "Scrubber",
+    "default_scrubber",
+    "environment_secrets",
+    "find_key_shapes",
+    "reset",
+    "set_source",
+    "values_of",
+]
 
 PLACEHOLDER = "REDACTED"
 
-# A shorter value is a flag or a number, and would be scrubbed out of ordinary text.
+# What a variable's name says about its value.
+_KEY_NAME = re.compile(r"(?:^|_)(?:API)?(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?|PAT)\d*(?:_|$)", re.IGNORECASE)
+_NO_KEY_NAME = re.compile(
+    r"(?:^|_)(?:URL|URI|BASE|HOST|ENDPOINT|MODEL|REGION|LOCATION|PROJECT|VERSION|LEVEL|MODE|PATH|DIR|FILE|NAME|CONFIG)$",
+    re.IGNORECASE,
+)
+# A shorter value is a flag or a number, and would be redacted from ordinary text.
 _SHORTEST_SECRET = 6
 
 # What vendors document or publish to secret scanners as the shape of their keys. Ordinary words with a hyphen
@@ -60,14 +76,51 @@ _PARAMETERS = re.compile(
 
 
 def environment_secrets() -> frozenset[str]:
-    """The values that must not be written: of key variables in the environment, and of the `.env` file."""
+    """The values that must not be written.
+
+    They are those of environment variables whose name says that they hold a key, those of the `.env` file in the
+    working directory, and what the active settings add.
+    """
+    found = {value for name, value in os.environ.items() if _names_a_key(name)}
+    found.update(_of_dotenv())
+    for source in _sources:
+        found.update(source())
+    return frozenset(value for value in found if len(value.strip()) >= _SHORTEST_SECRET)
+
+
+@lru_cache(maxsize=4096)
+def _names_a_key(name: str) -> bool:
+    return bool(_KEY_NAME.search(name)) and not _NO_KEY_NAME.search(name)
+
+
+def values_of(variables: Mapping[str, str | None]) -> Iterator[str]:
+    """The values of a `.env` file, but for those whose name says that they hold no key."""
+    for name, value in variables.items():
+        if value and not _NO_KEY_NAME.search(name):
+            yield value
+
+
+def _of_dotenv() -> frozenset[str]:
+    path = Path(".env").absolute()
     try:
-        active = settings()
-    except ConfigError:
-        # A plain client's cassette needs no config, and a config.json in its directory may be of something else.
-        active = Settings(None)
-    values = {secret.get_secret_value() for secret in active.secrets()}
-    return frozenset(value for value in values if len(value.strip()) >= _SHORTEST_SECRET)
+        changed = path.stat().st_mtime_ns
+    except OSError:
+        return frozenset()
+    return _values_in(path, changed)
+
+
+@lru_cache(maxsize=8)
+def _values_in(path: Path, changed: int) -> frozenset[str]:
+    return frozenset(values_of(dotenv_values(path)))
+
+
+# At most one: what the active settings know.
+_sources: list[Callable[[], Iterable[str]]] = []
+
+
+def set_source(source: Callable[[], Iterable[str]]) -> None:
+    """Sets what gives further secrets, until `reset`: the active settings."""
+    _sources[:] = [source]
 
 
 def find_key_shapes(text: str) -> list[str]:
@@ -183,12 +236,12 @@ class Scrubber:
         return self.parameters(urlunsplit((parts.scheme, host, parts.path, parts.query, "")))
 
     def find(self, text: str) -> list[str]:
-        """What in a text is a known secret or looks like one; of the known no character is told."""
+        """What in a text is a known secret or looks like one, without a character of the known ones."""
         known = ["a known key" for pattern in self._known if pattern.search(text)]
         return known[:1] + [f"what looks like a key, {shape}" for shape in find_key_shapes(text)]
 
     def places(self, value: Any, place: str) -> Iterator[tuple[str, str]]:
-        """Where in a JSON value secrets stand, and what they are.
+        """Where in a JSON value secrets are, and what they are.
 
         Args:
             value: the value.
@@ -221,7 +274,9 @@ def _scrubber(secrets: frozenset[str]) -> Scrubber:
 
 
 def reset() -> None:
-    """Forgets the compiled secrets."""
+    """Forgets the compiled secrets and the added sources."""
+    _sources.clear()
+    _values_in.cache_clear()
     _scrubber.cache_clear()
     _written.cache_clear()
     _in_base64.cache_clear()

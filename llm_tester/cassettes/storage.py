@@ -64,9 +64,10 @@ class Interaction:
         request: method, uri, headers and body, already without secrets.
         response: status, headers and body, already without secrets and decoded.
         recorded: when and from what it was recorded, and what it cost; empty in a plain vcrpy cassette.
-        order: when it was asked, among those of its cassette.
+        order: the number of its request since the cassette was opened; 0 if it was in the file.
         text: its text in the file, once that is known.
         key: what a request must have in common with it to be answered by it, once that is known.
+        was_used: whether a request asked for it since the cassette was opened.
     """
 
     request: dict[str, Any]
@@ -75,10 +76,11 @@ class Interaction:
     order: int = field(default=0, repr=False, compare=False)
     text: str | None = field(default=None, repr=False, compare=False)
     key: str = field(default="", repr=False, compare=False)
+    was_used: bool = field(default=False, repr=False, compare=False)
 
     @property
     def is_failure(self) -> bool:
-        """Whether the reply is no answer of the API's: an error, or a page for a person in the place of JSON."""
+        """Whether the reply is an error, or HTML in reply to JSON."""
         return is_failure(self.request, self.response)
 
 
@@ -127,20 +129,15 @@ def _safe(part: str) -> str:
 
 
 def check_path(path: str | Path) -> Path:
-    """A path that may be opened as a cassette.
+    """The absolute path of a cassette.
 
     Args:
         path: the file, absolute or from the working directory.
 
-    Returns:
-        It, made absolute.
-
     Raises:
-        CassetteError: it climbs out of its directory with `..`, or is a directory.
+        CassetteError: it is a directory.
     """
     given = Path(path)
-    if ".." in given.parts:
-        raise CassetteError(f"{given}: a cassette's path may not climb with '..'; name the file where it is")
     if given.is_dir():
         raise CassetteError(f"{given}: is a directory, expected the cassette's file; add a name such as 'case.yaml'")
     return given.absolute()

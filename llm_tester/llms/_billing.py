@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic_core import from_json
 
-from ..cassettes.calls import running
+from ..cassettes import running
 from ..usage import Billed
 
 __all__ = ["read_usage", "usage_in_reply"]

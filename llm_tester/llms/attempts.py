@@ -205,9 +205,9 @@ def _reported(used: object, call: cassettes.Call, around: float) -> UsageData:
         unknown = "the recording does not say how long the exchange took; the seconds are those of the replay"
         facts["notes"] = (*facts.get("notes", ()), unknown)
     if call.replayed or call.recorded:
-        facts["origin"] = call.said("origin")
+        facts["origin"] = call.metadata("origin")
     if call.is_replay:
-        facts |= {"replayed": True, "recorded_at": call.said("at")}
+        facts |= {"replayed": True, "recorded_at": call.metadata("at")}
     kind = type(used) if isinstance(used, UsageData) else UsageData
     usage = kind.model_validate(facts)
     is_timed = "elapsed_seconds" in usage.model_fields_set
@@ -224,7 +224,7 @@ def _disagreement(found: Quote) -> str | None:
 def _note(provider: "BaseLLM", usage: UsageData, call: cassettes.Call) -> None:
     """Writes provider, model, usage and cost into what the attempt recorded."""
     counts = usage.model_dump(include=set(TOKEN_COUNTS))
-    call.note(
+    call.annotate(
         provider=usage.provider,
         model=usage.model,
         answered=usage.answered_model,

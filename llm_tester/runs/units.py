@@ -9,8 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from ..cassettes import Cassette, Interaction, RecordMode, cassette_path, use_cassette
-from ..cassettes.cassette import check_mode
+from ..cassettes import Cassette, Interaction, RecordMode, cassette_path, check_mode, use_cassette
 from ..errors import BudgetError, CaseError, ConfigError, LLMTesterError, ProviderError
 from ..llms import llm_registry
 from ..llms.ask import ask
@@ -179,7 +178,6 @@ def _opened(unit: Unit, planned: Plan, provider: BaseLLM) -> AbstractContextMana
         origin=entry.origin,
         again=unit.command,
         ignore=(*config.ignore, *entry.ignore),
-        max_age=config.max_age,
     )
 
 

@@ -31,10 +31,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ..cassettes import storage, use_cassette
+from ..cassettes import inject, storage, use_cassette
 from ..cassettes.cassette import reply_of
 from ..cassettes.secrets import Scrubber, default_scrubber, environment_secrets
-from ..cassettes.use import inject
 from ..config import ModelConfig, ProviderConfig
 from ..errors import (
     AuthenticationError,

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from vcr.request import Request
 
-from ..cassettes.use import inject
+from ..cassettes import inject
 
 __all__ = [
     "Injected",

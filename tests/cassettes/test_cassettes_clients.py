@@ -404,7 +404,7 @@ class TestTasks:
             async with httpx.AsyncClient(trust_env=False, verify=False) as client:
 
                 async def inside() -> None:
-                    with use_cassette(tmp_path / "one.yaml"), pytest.raises(CassetteMismatch):
+                    with pytest.raises(CassetteMismatch), use_cassette(tmp_path / "one.yaml"):
                         await client.get("http://127.0.0.1:9/inside")
 
                 async def outside() -> list[bytes]:

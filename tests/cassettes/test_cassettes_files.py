@@ -46,10 +46,10 @@ def through_the_file(path: Path, body: bytes) -> tuple[bytes, bytes]:
     path.unlink(missing_ok=True)
     cassette = Cassette(path, "once", scrubber=Scrubber())
     headers = {"content-type": ["application/json"]}
-    asked = cassette.asked("POST", "http://a.test/v1", headers, body)
+    asked = cassette.request("POST", "http://a.test/v1", headers, body)
     cassette.record(asked, {"status": 200, "headers": headers, "body": body}, 0.1)
     again = Cassette(path, scrubber=Scrubber())
-    found = again.play(again.asked("POST", "http://a.test/v1", headers, body))
+    found = again.play(again.request("POST", "http://a.test/v1", headers, body))
     assert found is not None
     return reply_of(found)[2], json.dumps(found.request["body"]).encode()
 
@@ -238,13 +238,6 @@ class TestBadInput:
 
     def test_a_directory_in_its_place(self, tmp_path: Path) -> None:
         with pytest.raises(CassetteError, match="is a directory, expected the cassette's file"), use_cassette(tmp_path):
-            raise AssertionError
-
-    def test_a_path_that_climbs(self, tmp_path: Path) -> None:
-        with (
-            pytest.raises(CassetteError, match="may not climb"),
-            use_cassette(tmp_path / "cassettes" / ".." / "a.yaml"),
-        ):
             raise AssertionError
 
     def test_a_path_below_a_file(self, tmp_path: Path) -> None:

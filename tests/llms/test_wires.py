@@ -100,7 +100,7 @@ def test_another_prompt_is_told_as_drift(
     path = tmp_path / "cassettes" / "one.yaml"
     with use_cassette(path, "once"):
         provider.get_response("Say yes.", "A source.")
-    with use_cassette(path), pytest.raises(CassetteMismatch) as caught:
+    with pytest.raises(CassetteMismatch) as caught, use_cassette(path):
         provider.get_response("Say no.", "A source.")
     message = str(caught.value)
     assert str(path) in message

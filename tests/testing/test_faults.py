@@ -21,7 +21,7 @@ from conftest import wire_entry
 from standins import Fault, Reply, StandIn
 
 from llm_tester import use_cassette
-from llm_tester.cassettes.context import in_force
+from llm_tester.cassettes.context import injected_faults
 from llm_tester.errors import ConnectionError, MissingKeyError, RateLimitError, ServerError, TimeoutError
 from llm_tester.llms.base import BaseLLM
 from llm_tester.llms.llm_registry import get_llm_provider
@@ -400,12 +400,12 @@ def test_tasks_each_meet_their_own_and_share_an_outer_one() -> None:
 def test_nothing_stays_behind(inject: Callable[[], faults.Injection]) -> None:
     def interrupted() -> None:
         with inject():
-            assert in_force()
+            assert injected_faults()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert not in_force()
+    assert not injected_faults()
 
 
 @pytest.fixture

@@ -1,0 +1,125 @@
+"""Cases as tests: one item for each case, provider and model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ._session import TALLY, again, case_providers, check_used, failure, guarded, least_accuracy, max_age
+
+if TYPE_CHECKING:
+    from ..llms.base import BaseLLM
+    from ..runs.results import CaseResult
+    from ..runs.units import Unit
+
+__all__ = ["CaseFile", "CaseItem"]
+
+_LONGEST_SHOWN = 200
+
+
+class CaseFile(pytest.File):
+    """The `model.py` of a module of cases."""
+
+    def collect(self) -> Iterator[CaseItem]:
+        """One item for each case, provider and model."""
+        from ..errors import LLMTesterError
+        from ..llm_tester import LLMTester
+
+        directory = self.path.parent
+        try:
+            tester = LLMTester(case_providers(self.config), directory.parent)
+            units = tester.units([directory.name], record=self.config.getoption("llm_record") or "none")
+        except LLMTesterError as error:
+            raise self.CollectError(str(error)) from None
+        if problems := tester.manager.initialization_errors:
+            raise self.CollectError("\n".join(problems.values()))
+        for unit in units:
+            name = f"{unit.case.title}[{unit.provider}:{unit.model}]"
+            # pytest 9.2 would take the brackets for the parameters of a function.
+            place = {"name": name, "nodeid": f"{self.nodeid}::{name}"}
+            yield CaseItem.from_parent(self, **place, unit=unit, provider=tester.manager.instance(unit.provider))
+
+
+class CaseItem(pytest.Item):
+    """A case with one provider and model; passes if the reply is a valid instance and accurate enough."""
+
+    def __init__(self, *, unit: Unit, provider: BaseLLM, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.unit = unit
+        self.provider = provider
+        facts = {"module": unit.case.module, "case": unit.case.title, "provider": unit.provider, "model": unit.model}
+        self.add_marker(pytest.mark.llm_case(**facts))
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Its file, and the headline of its failure."""
+        return self.path, 0, f"{self.unit.case.module}/{self.name}"
+
+    def runtest(self) -> None:
+        """Runs the case, and fails if it does not reach the wanted accuracy."""
+        from ..runs.units import run_unit, unused_interactions
+
+        mode, command = self._mode(), again(self, "rewrite")
+        with guarded(self.config, may_record=mode != "none"):
+            result = run_unit(self.unit.model_copy(update={"record": mode}))[-1]
+        self._report(result)
+        least = least_accuracy(self.config)
+        wanted = least.get(self.unit.case.module, least[""])
+        if result.status != "ok" or result.accuracy is None or result.accuracy < wanted:
+            raise failure(f"{_explained(result, wanted)}\nto record again: {command}")
+        if self.config.getoption("llm_fail_on_unused") and result.usage and result.usage.replayed:
+            check_used(self.unit.path, unused_interactions(self.unit), command)
+
+    def _mode(self) -> str:
+        """The record mode. Fails if there is no recording to replay; skips if there is no key to record with."""
+        from ..errors import UnknownModelError
+
+        mode, recorded = self.unit.record, self.unit.path.is_file()
+        try:
+            self.provider.resolve(self.unit.model)
+        except UnknownModelError as error:
+            raise failure(error) from None
+        if not self.provider.uses_http:
+            return mode
+        if mode == "none":
+            if not recorded:
+                raise failure(f"not recorded: there is no {self.unit.path}\nto record it: {again(self, 'once')}")
+            return mode
+        missing = self.provider.missing_key(self.unit.model)
+        if missing and not (recorded and mode in ("once", "new_episodes")):
+            pytest.skip(f"cannot be recorded without a key: {missing}")
+        return "none" if missing else mode
+
+    def _report(self, result: CaseResult) -> None:
+        usage = result.usage
+        if usage is None:
+            return
+        cost = "unknown" if usage.total_cost is None else usage.total_cost
+        facts = {"accuracy": result.accuracy, "tokens": usage.total_tokens, "cost": cost}
+        self.user_properties += [*facts.items(), ("origin", result.source_of_reply)]
+        if result.cassette:
+            replayed, limit = int(usage.replayed), max_age(self.config)
+            self.config.stash[TALLY].count(replayed, 1 - replayed, result.cassette, result.age_days, limit)
+
+
+def _explained(result: CaseResult, wanted: float) -> str:
+    """Why a case failed: the score, what is wrong, each field that differs, and the reply's origin."""
+    score = "no reply" if result.accuracy is None else f"accuracy {result.accuracy:.1f}, wanted {wanted:g}"
+    lines = [f"{result.title}, {result.column}: {score}, {result.status}"]
+    lines += [result.problem] if result.problem else []
+    lines += [str(result.counts)] if result.fields else []
+    for item in result.fields:
+        if item.score < 1:
+            values = f"expected {_shown(item.expected)}, found {_shown(item.actual)}"
+            lines.append(f"  {item.path}: {values}, score {item.score:.2f} ({item.note}; rule: {item.rule})")
+    if result.usage:
+        lines.append(f"reply: {result.source_of_reply}" + (f", {result.cassette}" if result.cassette else ""))
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}… ({len(text)} characters)"
