@@ -13,12 +13,11 @@ Everything is read at the first use and kept until `reset()`. All functions may 
 
 from __future__ import annotations
 
-import difflib
 import importlib.metadata
 import importlib.util
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -33,7 +32,6 @@ __all__ = [
     "litellm_version",
     "model_entry",
     "model_names",
-    "near",
     "package_file",
     "reset",
     "strip_route",
@@ -296,11 +294,3 @@ def model_names(slug: str) -> list[str]:
 
     names: list[str] = _CACHE.get(f"names {slug}", load)
     return list(names)
-
-
-def near(name: str, names: Iterable[str], n: int = 3) -> list[str]:
-    """Up to n of `names` that look most like `name`, best first, for a "did you mean"; capitals do not count."""
-    spelled: dict[str, str] = {}
-    for candidate in names:
-        spelled.setdefault(candidate.lower(), candidate)
-    return [spelled[found] for found in difflib.get_close_matches(name.lower(), spelled, n=n, cutoff=0.5)]

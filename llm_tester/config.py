@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from .errors import ConfigError
+from .errors import ConfigError, suggest
 from .pricing import Price
 
 __all__ = ["GlobalConfig", "MockScript", "ModelConfig", "ProviderConfig", "read_json", "validate"]
@@ -297,15 +297,11 @@ def _explain(item: Mapping[str, Any], kind: type[BaseModel], prefix: str) -> str
     for part in item["loc"]:
         place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
     if item["type"] == "extra_forbidden":
-        from .catalog import near
-
         known = (ModelConfig if "models" in item["loc"] else MockScript if "mock" in item["loc"] else kind).model_fields
         field = str(item["loc"][-1])
         if field in _ORIGINALS:
             return f"{place}: a field of pydantic-llm-tester; `llm-tester migrate` takes its files over"
-        hint = near(field, known)
-        fields = f"did you mean {' or '.join(hint)}?" if hint else f"known are {', '.join(sorted(known))}"
-        return f"{place}: an unknown field; {fields}"
+        return f"{place}: an unknown field; {suggest(field, known)}"
     message = item["msg"].removeprefix("Value error, ")
     found = item["input"]
     shown = _kind(found) if isinstance(found, dict | list) else f"{found!r} ({_kind(found)})"

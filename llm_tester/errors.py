@@ -26,6 +26,8 @@ an SDK that catches `Exception` to retry or to wrap would otherwise turn a drift
 `except LLMTesterError` catches every one of them.
 """
 
+import difflib
+from collections.abc import Iterable
 from typing import ClassVar
 
 __all__ = [
@@ -49,6 +51,8 @@ __all__ = [
     "TimeoutError",
     "UnknownModelError",
     "UnusableReplyError",
+    "near",
+    "suggest",
 ]
 
 
@@ -196,3 +200,25 @@ class CassetteMismatch(LLMTesterError):
     def __init__(self, message: str, path: str | None = None) -> None:
         super().__init__(message)
         self.path = path
+
+
+def near(name: str, known: Iterable[str]) -> list[str]:
+    """Up to three known names that look most like a name, best first; capitals do not count."""
+    spelled: dict[str, str] = {}
+    for candidate in known:
+        spelled.setdefault(candidate.lower(), candidate)
+    return [spelled[found] for found in difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.5)]
+
+
+def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """What to say of a name that does not exist.
+
+    Args:
+        name: the name.
+        known: the names that do.
+        otherwise: what to say if none of them is near; lists them all by default.
+    """
+    names = list(known)
+    if found := near(name, names):
+        return f"did you mean {' or '.join(found)}?"
+    return otherwise or f"known are {', '.join(sorted(names))}"

@@ -3,7 +3,7 @@
 import functools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,37 +70,40 @@ class Settings:
             if entry is True or (isinstance(entry, dict) and entry.get("enabled", True))
         ]
 
-    def provider(self, name: str, own: Path | None = None) -> ProviderConfig | None:
-        """The config of one provider: the global entry laid over the package's, or over that in `own`.
+    def provider(
+        self, name: str, base: Mapping[str, Any] | None = None, file: Path | None = None
+    ) -> ProviderConfig | None:
+        """The config of one provider: the global entry laid over the package's, or over another one.
 
         Args:
             name: the provider's name.
-            own: a config file that came with an external provider.
+            base: the entry of an external provider.
+            file: the file that `base` was read from; None if it comes from none.
 
         Returns:
-            The config; None where no file has an entry of that name.
+            The config; None if no file has an entry of that name.
 
         Raises:
             ConfigError: the entry cannot be used.
         """
-        packaged = own or PACKAGE_PROVIDERS / name / "config.json"
+        packaged = PACKAGE_PROVIDERS / name / "config.json"
+        if base is None and name in package_names():
+            base, file = read_json(packaged), packaged
+        elif base is not None and base.get("env_key"):
+            self._external_keys.add(str(base["env_key"]))
         entry = self.config.providers.get(name)
-        base: dict[str, Any] = {}
-        if packaged.is_file() and name == Path(name).name:
-            base = read_json(packaged)
-            if own and base.get("env_key"):
-                self._external_keys.add(str(base["env_key"]))
-        elif entry is None or isinstance(entry, bool):
+        if base is None and not isinstance(entry, dict):
             return None
         over = {"enabled": entry} if isinstance(entry, bool) else entry or {}
+        base = base or {}
         if "base_url" in over:
             over = {**over, "api_base": over["base_url"]} if "api_base" not in over else over
             over = {key: value for key, value in over.items() if key != "base_url"}
         if "default_model" in over and "models" not in over:
-            # The user's choice of a default takes the place of the mark in the package's file.
+            # The user's choice of a default replaces the mark in the package's file.
             base = {**base, "models": [_unmarked(model) for model in base.get("models", [])]}
-        where, prefix = (self.path, f"providers.{name}") if over and self.path else (packaged, "")
-        return validate(ProviderConfig, {**base, **over, "name": name}, where or packaged, prefix)
+        where, prefix = (self.path, f"providers.{name}") if over and self.path else (file or packaged, "")
+        return validate(ProviderConfig, {**base, **over, "name": name}, where, prefix)
 
 
 def _unmarked(model: Any) -> Any:
@@ -108,12 +111,8 @@ def _unmarked(model: Any) -> Any:
 
 
 def package_names() -> list[str]:
-    """The names of the package's own providers: directories with a config.json or a provider.py."""
-    return sorted(
-        child.name
-        for child in PACKAGE_PROVIDERS.iterdir()
-        if (child / "config.json").is_file() or (child / "provider.py").is_file()
-    )
+    """The names of the package's own providers: the folders with a config.json."""
+    return sorted(path.parent.name for path in PACKAGE_PROVIDERS.glob("*/config.json"))
 
 
 class _Active:

@@ -15,6 +15,7 @@ from ..errors import (
     CaseError,
     MissingKeyError,
     UnknownModelError,
+    suggest,
 )
 from ..pricing import Quote, count_tokens_upper, quote
 from ..settings import settings
@@ -289,10 +290,10 @@ class BaseLLM(ABC):
         if chosen is not None and (place := self._catalog_name(chosen)) and catalog.model_entry(*place):
             return ModelConfig(name=chosen)
         known = self._known_models()
-        hint = catalog.near(chosen or "", known) or known[:3]
-        near = f"near ones are {', '.join(hint)}" if hint else "the entry lists no models"
+        few = f"known are {', '.join(known[:3])}" if known else "the entry lists none"
         raise UnknownModelError(
-            f"{self.config.name}: the model {chosen!r} is unknown; {near}; any other goes into the entry's models",
+            f"{self.config.name}: the model {chosen!r} is unknown; add it to the entry's models; "
+            + suggest(chosen or "", known, few),
             provider=self.config.name,
             model=chosen,
         )

@@ -15,19 +15,19 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from .. import catalog
+from .. import settings as settings_module
 from ..cassettes import secrets
 from ..config import ProviderConfig, read_json, validate
-from ..errors import ConfigError
+from ..errors import ConfigError, suggest
 from ..settings import PACKAGE_PROVIDERS, package_names, settings
-from ..settings import reset as reset_settings
 from . import pydantic_ai_backend, user_code
 from .base import BaseLLM
-from .class_check import check_provider_class
 from .litellm_backend import LiteLLMProvider
 from .mock import provider as mock
 from .pydantic_ai_backend import PydanticAIProvider
 
 __all__ = [
+    "check_provider_class",
     "create_provider",
     "discover_provider_classes",
     "get_available_providers",
@@ -44,6 +44,7 @@ log = logging.getLogger("llm_tester")
 ENTRY_POINTS = "llm_tester.providers"
 # Any name that begins so is the mock under that name.
 _MOCK_PREFIX = "mock_"
+_CALL_PARAMETERS = ("prompt", "system_prompt", "model_name", "model_config")
 EXTERNAL_FILE = "external_providers.json"
 
 
@@ -84,16 +85,16 @@ def create_provider(provider_name: str) -> BaseLLM | None:
         provider_name: its name in the config, or of a registered or installed provider.
 
     Returns:
-        A new instance; None, with a log line that names the nearest known names, where there is none of that name.
+        A new instance; None, with a log line that suggests near names, if there is no provider of that name.
 
     Raises:
         ConfigError: its entry or its class cannot be used.
     """
     kind = _provider_class(provider_name)
     if kind is None:
+        _log_not_found(provider_name)
         return None
-    entry = load_provider_config(provider_name)
-    return _instance(kind, entry)
+    return _instance(kind, _entry(provider_name))
 
 
 def _instance(kind: type[BaseLLM], entry: ProviderConfig | None) -> BaseLLM:
@@ -114,41 +115,39 @@ def load_provider_config(provider_name: str) -> ProviderConfig | None:
         provider_name: its name.
 
     Returns:
-        The global entry laid over the package's (or the external provider's) own file; for a class that came without
-        one, a config with nothing but its name; None, with a log line, where there is no provider of that name.
+        The global entry laid over the package's, or over the external provider's own. A class without a config file
+        gets a config with its name only. None, with a log line, if there is no provider of that name.
 
     Raises:
         ConfigError: the entry cannot be used.
     """
+    entry = _entry(provider_name)
+    if entry is None:
+        _log_not_found(provider_name)
+    return entry
+
+
+def _entry(name: str) -> ProviderConfig | None:
+    """The entry of a provider; that of a class has the provider_type `module:Class`."""
     with _caches.lock:
-        external = _externals().get(provider_name)
-        if external is not None and external.config_path is None:
-            # Its config may stand beside its class.
-            _provider_class(provider_name)
-            external = _externals()[provider_name]
-        entry = settings().provider(provider_name, _config_file(provider_name, external))
-        if entry is not None:
-            return entry
-        if external is not None:
-            return ProviderConfig(name=provider_name, provider_type=external.target, env_key="")
-        if kind := _caches.registered.get(provider_name):
-            target = f"{kind.__module__}:{kind.__qualname__}"
-            return ProviderConfig(name=provider_name, provider_type=target, env_key="")
-        if provider_name in package_names():
-            return ProviderConfig(name=provider_name, provider_type=provider_name, env_key="")
-    _not_found(provider_name)
-    return None
+        if kind := _caches.registered.get(name):
+            return settings().provider(name, {"provider_type": f"{kind.__module__}:{kind.__qualname__}", "env_key": ""})
+        if external := _externals().get(name):
+            file = external.config_path or _config_next_to(name, external)
+            base = read_json(file) if file else {"env_key": ""}
+            return settings().provider(name, {**base, "provider_type": external.target}, file)
+        if name.startswith(_MOCK_PREFIX) and name not in package_names():
+            written = settings().config.providers.get(name, {})
+            if not isinstance(written, dict) or written.get("provider_type", "mock") == "mock":
+                file = PACKAGE_PROVIDERS / "mock" / "config.json"
+                return settings().provider(name, read_json(file), file)
+        return settings().provider(name)
 
 
-def _config_file(provider_name: str, external: _External | None) -> Path | None:
-    """The file that an entry is laid over, if it is not the one in the package's directory of that name."""
-    if external is not None:
-        return external.config_path
-    if not provider_name.startswith(_MOCK_PREFIX) or provider_name in package_names():
-        return None
-    entry = settings().config.providers.get(provider_name, {})
-    is_mock = not isinstance(entry, dict) or entry.get("provider_type", "mock") == "mock"
-    return PACKAGE_PROVIDERS / "mock" / "config.json" if is_mock else None
+def _config_next_to(name: str, external: _External) -> Path | None:
+    """The config.json next to the module of a class; not the global config, which may be there too."""
+    file = Path(inspect.getfile(_imported(name, external.target, external.where))).parent / "config.json"
+    return file if file.is_file() and file.resolve() != settings().path else None
 
 
 def discover_provider_classes() -> dict[str, type[BaseLLM]]:
@@ -169,6 +168,30 @@ def get_available_providers() -> list[str]:
     """The name of every provider there is an entry or a class for, sorted, whether or not it can be used."""
     with _caches.lock:
         return sorted({*settings().provider_names(), *_externals(), *_caches.registered})
+
+
+def check_provider_class(kind: object) -> None:
+    """Checks that a class can be used as a provider.
+
+    Raises:
+        ConfigError: it cannot, and why.
+    """
+    if not isinstance(kind, type) or not issubclass(kind, BaseLLM):
+        raise ConfigError(f"{kind!r} is not a subclass of llm_tester.llms.base.BaseLLM")
+    name = f"{kind.__module__}:{kind.__qualname__}"
+    if missing := sorted(getattr(kind, "__abstractmethods__", ())):
+        raise ConfigError(f"{name}: does not define {', '.join(missing)}")
+    parameters = list(inspect.signature(kind._call_llm_api).parameters.values())
+    names = [parameter.name for parameter in parameters]
+    if not any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        if lacking := [wanted for wanted in _CALL_PARAMETERS if wanted not in names]:
+            raise ConfigError(f"{name}: _call_llm_api lacks the parameter {', '.join(lacking)}")
+        if names[1:5] != list(_CALL_PARAMETERS):
+            raise ConfigError(f"{name}: _call_llm_api takes {names[1:5]}, expected {list(_CALL_PARAMETERS)}")
+    try:
+        inspect.signature(kind).bind(None)
+    except TypeError as error:
+        raise ConfigError(f"{name}: its __init__ must accept the config as its one argument ({error})") from error
 
 
 def validate_provider_implementation(provider_class: object) -> bool:
@@ -237,17 +260,14 @@ def load_external_providers(path: str | Path | None = None) -> list[str]:
 
 
 def reset_caches() -> None:
-    """Forgets every class, config, key and client; the next call reads everything anew."""
+    """Forgets every class, config, key, client and module of the user; the next call reads everything again."""
     with _caches.lock:
         _caches.classes.clear()
         _caches.registered.clear()
         _caches.external.clear()
         _caches.found = None
-        reset_settings()
-        catalog.reset()
-        secrets.reset()
-        mock.reset()
-        pydantic_ai_backend.reset()
+        for reset in (settings_module.reset, catalog.reset, secrets.reset, mock.reset, pydantic_ai_backend.reset):
+            reset()
 
 
 def _externals() -> dict[str, _External]:
@@ -262,62 +282,47 @@ def _provider_class(name: str) -> type[BaseLLM] | None:
     with _caches.lock:
         if name in _caches.classes:
             return _caches.classes[name]
-        kind = _caches.registered.get(name)
-        if kind is None:
-            kind = _made(name)
-        if kind is not None:
-            check_provider_class(kind)
-            _caches.classes[name] = kind
-        return kind
-
-
-def _made(name: str) -> type[BaseLLM] | None:
-    if external := _externals().get(name):
-        kind = _imported(name, external.target, external.where)
-        beside = Path(inspect.getfile(kind)).parent / "config.json"
-        if external.config_path is None and beside.is_file() and beside.resolve() != settings().path:
-            _caches.external[name] = external._replace(config_path=beside)
-        return kind
-    if name in package_names() and (PACKAGE_PROVIDERS / name / "provider.py").is_file():
-        return _packaged(name)
-    entry = load_provider_config(name)
-    return None if entry is None else _class_of(entry)
+        entry = None if name in _caches.registered else _entry(name)
+        return _caches.registered.get(name) if entry is None else _class_of(entry)
 
 
 def _class_of(entry: ProviderConfig) -> type[BaseLLM]:
-    """The class of an entry: made once a name, so that it is the same object wherever it is asked for."""
+    """The class of an entry: the user's own, or one that is generated once for each name."""
     with _caches.lock:
-        if entry.name in _caches.classes:
-            return _caches.classes[entry.name]
-        base = _backend(entry)
-        words = re.split(r"[^A-Za-z0-9]+", entry.name)
-        title = "".join(word[:1].upper() + word[1:] for word in words) + "Provider"
-        attributes: dict[str, Any] = {
-            "provider_name": entry.name,
-            "__module__": base.__module__,
-            "__doc__": f"The provider {entry.name!r}, made from its config entry.",
-            "__reduce__": _reduce,
-        }
-        kind: type[BaseLLM] = type(title, (base,), attributes)
-        check_provider_class(kind)
-        _caches.classes[entry.name] = kind
-        return kind
+        if entry.name not in _caches.classes:
+            if ":" in entry.provider_type:
+                external = _externals().get(entry.name)
+                where = external.where if external else f"providers.{entry.name}.provider_type"
+                kind = _imported(entry.name, entry.provider_type, where)
+            else:
+                kind = _generated(entry)
+            _caches.classes[entry.name] = kind
+        return _caches.classes[entry.name]
+
+
+def _generated(entry: ProviderConfig) -> type[BaseLLM]:
+    base = _backend(entry)
+    words = re.split(r"[^A-Za-z0-9]+", entry.name)
+    attributes: dict[str, Any] = {
+        "provider_name": entry.name,
+        "__module__": base.__module__,
+        "__doc__": f"The provider {entry.name!r}, made from its config entry.",
+        "__reduce__": _reduce,
+    }
+    return type("".join(word[:1].upper() + word[1:] for word in words) + "Provider", (base,), attributes)
 
 
 def _backend(entry: ProviderConfig) -> type[BaseLLM]:
     own: Mapping[str, type[BaseLLM]] = {"pydantic_ai": PydanticAIProvider, "mock": mock.MockProvider}
     if entry.provider_type in own:
         return own[entry.provider_type]
-    if ":" in entry.provider_type:
-        return _imported(entry.name, entry.provider_type, f"providers.{entry.name}.provider_type")
     slugs = catalog.known_slugs()
     if entry.provider_type in slugs:
         return LiteLLMProvider
-    hint = catalog.near(entry.provider_type, {*slugs, *own})
-    near = f"near ones are {', '.join(hint)}" if hint else "expected one of LiteLLM's provider slugs"
     raise ConfigError(
         f"{settings().path or 'config'}: providers.{entry.name}.provider_type: {entry.provider_type!r} is unknown; "
-        f"{near}, or pydantic_ai, mock, or package.module:Class"
+        "expected one of LiteLLM's slugs, pydantic_ai, mock, or package.module:Class; "
+        + suggest(entry.provider_type, {*slugs, *own}, "docs/configuration.md explains them")
     )
 
 
@@ -344,23 +349,10 @@ def _imported(name: str, target: str, where: str) -> type[BaseLLM]:
     module = _module(name, module_name, where)
     kind = getattr(module, class_name, None)
     if kind is None:
-        hint = catalog.near(class_name, vars(module))
-        near = f"; did you mean {' or '.join(hint)}?" if hint else ""
-        raise ConfigError(f"{where}: {module_name} has no {class_name!r}{near}")
+        classes = [name for name, value in vars(module).items() if isinstance(value, type)]
+        raise ConfigError(f"{where}: {module_name} has no {class_name!r}; {suggest(class_name, classes)}")
     check_provider_class(kind)
     return kind  # type: ignore[no-any-return]
-
-
-def _packaged(name: str) -> type[BaseLLM]:
-    module = _module(name, f"llm_tester.llms.{name}.provider", "the package")
-    found = [
-        kind
-        for kind in vars(module).values()
-        if inspect.isclass(kind) and issubclass(kind, BaseLLM) and kind.__module__ == module.__name__
-    ]
-    if len(found) != 1:
-        raise ConfigError(f"{module.__file__}: holds {len(found)} subclasses of BaseLLM, expected one")
-    return found[0]
 
 
 def _reduce(instance: BaseLLM) -> tuple[Any, ...]:
@@ -372,7 +364,6 @@ def _restored(entry: ProviderConfig) -> BaseLLM:
     return _instance(_class_of(entry), entry)
 
 
-def _not_found(name: str) -> None:
-    hint = catalog.near(name, get_available_providers())
-    near = f"near ones are {', '.join(hint)}" if hint else f"known are {', '.join(get_available_providers())}"
-    log.warning("there is no provider %r; %s; a new one is an entry under providers in config.json", name, near)
+def _log_not_found(name: str) -> None:
+    hint = suggest(name, get_available_providers())
+    log.warning("there is no provider %r; add its entry to providers in config.json; %s", name, hint)

@@ -18,9 +18,8 @@ from typing import Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from ..catalog import near
 from ..config import validate
-from ..errors import CaseError, ConfigError
+from ..errors import CaseError, ConfigError, near
 from ..llms.base import File
 from .expected import check_expected, read_expected
 from .model_classes import load_model_class, raised

@@ -8,8 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ..catalog import near
-from ..errors import CaseError
+from ..errors import CaseError, near
 from ._forms import Problem, choices, in_form, is_ignored, perfect, segment
 from ._shapes import Shape, field_names, shape_of
 from .scoring import compare_forms

@@ -49,9 +49,8 @@ from ..errors import (
     UnusableReplyError,
 )
 from ..llms.base import BaseLLM
-from ..llms.class_check import check_provider_class
 from ..llms.llm_registry import discover_providers, get_llm_provider
-from ..llms.provider_factory import create_provider
+from ..llms.provider_factory import check_provider_class, create_provider
 from ..usage import TOKEN_COUNTS, UsageData
 from . import faults
 

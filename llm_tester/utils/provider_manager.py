@@ -3,8 +3,7 @@
 import logging
 from collections.abc import Iterable, Sequence
 
-from .. import catalog
-from ..errors import ConfigError
+from ..errors import ConfigError, suggest
 from ..llms import llm_registry
 from ..llms.ask import ask
 from ..llms.base import BaseLLM, File, WantedModel
@@ -74,7 +73,6 @@ class ProviderManager:
 def _start(name: str) -> BaseLLM:
     instance = llm_registry.get_llm_provider(name)
     if instance is None:
-        hint = catalog.near(name, llm_registry.discover_providers())
-        near = f"near ones are {', '.join(hint)}" if hint else "see `llm-tester providers`"
-        raise ConfigError(f"there is no provider {name!r}; {near}; a new one is an entry in config.json's providers")
+        hint = suggest(name, llm_registry.discover_providers(), "see `llm-tester providers`")
+        raise ConfigError(f"there is no provider {name!r}; add its entry to providers in config.json; {hint}")
     return instance

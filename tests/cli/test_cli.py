@@ -126,7 +126,7 @@ def test_the_published_schema_is_the_one_of_the_code() -> None:
         (["run", "--cases", "gone"], 2, "no such directory of cases"),
         (["run", "--fail-under", "101"], 2, "101"),
         (["prices", "nobody"], 2, "there is no provider"),
-        (["prices", "openai:gtp-4o"], 2, "near ones are"),
+        (["prices", "openai:gtp-4o"], 2, "did you mean"),
         (["cassettes", "scan", "gone"], 2, "there is no such file or directory"),
     ],
 )
@@ -253,7 +253,7 @@ def test_providers_lists_keys_and_what_is_wrong(write_config: Write, monkeypatch
     assert "MISTRAL_API_KEY is set" in result.output
     assert "OPENAI_API_KEY is not set" in result.output
     assert "bad cannot start" in result.output
-    assert "near ones are openai" in result.output
+    assert "did you mean openai" in result.output
     assert "made-up-for-this-test" not in result.output
 
 

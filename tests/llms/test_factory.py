@@ -61,7 +61,7 @@ def test_a_model_that_is_not_listed_but_known_can_be_asked_for(caplog: pytest.Lo
     assert (known.name, known.cost_input, known.max_output_tokens) == ("gpt-4o", 2.5, 16384)
     assert provider.get_model_config("gpt-4oo") is None
     assert "gpt-4o" in caplog.text
-    with pytest.raises(UnknownModelError, match="near ones are") as caught:
+    with pytest.raises(UnknownModelError, match="did you mean") as caught:
         provider.get_response("a", "b", "gpt-4oo")
     assert (caught.value.provider, caught.value.model) == ("openai", "gpt-4oo")
 
@@ -93,7 +93,7 @@ def test_an_instance_unpickles_in_another_process(write_config: Write, tmp_path:
 @pytest.mark.parametrize(
     ("provider_type", "message"),
     [
-        ("opanai", "near ones are openai"),
+        ("opanai", "did you mean openai"),
         ("no.such.module:Thing", "cannot be imported"),
         ("llm_tester.llms.base:BaseLLMM", "did you mean BaseLLM"),
         ("llm_tester.llms.base:ModelConfig", "is not a subclass"),
