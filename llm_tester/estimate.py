@@ -11,10 +11,11 @@ from .errors import BudgetError, LLMTesterError
 from .llm_tester import LLMTester
 from .llms.base import BaseLLM
 from .llms.budget import Budget, Limits, expecting, spending
-from .pricing import Tokens, cost, estimate_tokens
+from .pricing import Tokens, cost
 from .runs.again import due
 from .runs.results import RunResult
 from .runs.units import Unit, expected_size, plan
+from .tokens import estimate_tokens
 
 __all__ = ["Estimate", "estimate"]
 

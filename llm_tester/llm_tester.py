@@ -299,11 +299,16 @@ class LLMTester:
         Raises:
             ResultsError: another program's file stands there, one of another format, or it cannot be written.
         """
-        report = self.costs.report()
-        if merge and Path(path).exists():
-            report = CostReport.load(path).merged([report])
-        report.save(path)
-        write_own(Path(path).with_suffix(".md"), report.markdown(), COST_KIND)
+        from filelock import FileLock
+
+        path, report = Path(path), self.costs.report()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Two runs that end together must not drop each other's rows.
+        with FileLock(f"{path}.lock"):
+            if merge and path.exists():
+                report = CostReport.load(path).merged([report])
+            report.save(path)
+            write_own(path.with_suffix(".md"), report.markdown(), COST_KIND)
         return report
 
 

@@ -13,7 +13,8 @@ from ..errors import ConfigError
 from ..llm_tester import LLMTester
 from ..llms import llm_registry
 from ..llms.base import BaseLLM
-from ..pricing import Price, Quote
+from ..price_sources import Quote
+from ..pricing import Price
 from ..runs.units import unused_interactions
 from ..settings import activate, settings
 from .app import INCOMPLETE, config_option, console, main, say

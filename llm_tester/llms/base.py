@@ -17,8 +17,9 @@ from ..errors import (
     UnknownModelError,
     suggest,
 )
-from ..pricing import Quote, count_tokens_upper, quote
+from ..price_sources import Quote, quote
 from ..settings import settings
+from ..tokens import count_tokens_upper
 from ..usage import UsageData
 from . import _model_facts as model_facts
 from ._attachments import File

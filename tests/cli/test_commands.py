@@ -392,10 +392,7 @@ def test_a_mistyped_model_is_a_row_of_its_own_in_run_and_dry_run(project: Projec
     chosen = ("-p", "x", "-p", "openai:gtp-4o")
     dry = project.run("--dry-run", *chosen)
     assert dry.exit_code == 0
-    assert (
-        "openai, gtp-4o, 1 not called: openai: the model 'gtp-4o' is unknown; add it to the entry's models; did you mean"
-        in dry.output
-    )
+    assert "openai, gtp-4o, 1 not called: openai: the model 'gtp-4o' is unknown; " in dry.output
     assert project.run(*chosen).exit_code == 1
     ok, unknown = project.results().results
     assert (ok.status, unknown.status, unknown.error) == ("ok", "failed", "UnknownModelError")
