@@ -1,160 +1,275 @@
-"""The exact cost of a call, from prices that can be audited.
+"""Prices that can be audited: the config's, LiteLLM's bundle's and genai-prices'; `quote` chooses and compares.
 
-A `Price` is every rate that was used, in USD per million tokens, with its source; `cost` multiplies it with `Tokens`
-in decimal arithmetic, so that a result is right to the last digit that a float can hold. `price_sources` says where
-prices come from. docs/prices.md explains the rules.
+The bundle is read through `llm_tester.catalog`; genai-prices comes with pydantic-ai. A price that no one publishes is
+None and never 0. docs/prices.md explains the rules.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from decimal import Context, Decimal, localcontext
-from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from . import catalog
+from ._price import Cost, Price, Rates, Tier, Tokens, cost
+from .tokens import count_tokens_upper, estimate_tokens
 
 if TYPE_CHECKING:
-    pass
+    from genai_prices.types import ModelPrice
 
 __all__ = [
     "Cost",
+    "Disagreement",
     "Price",
+    "PriceSource",
+    "Quote",
     "Rates",
     "Tier",
     "Tokens",
     "cost",
+    "count_tokens_upper",
+    "estimate_tokens",
+    "price_from_genai",
+    "price_from_litellm",
+    "quote",
 ]
 
-Rate = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+PriceSource = Literal["litellm", "genai-prices"]
 
-_PRECISION = Context(prec=60)  # exact for any count below 10**30 times any rate that a float can spell
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """What one call used, in tokens; the sub-counts are parts of the two totals.
-
-    Args:
-        prompt_tokens: all input, cache reads and cache writes included.
-        completion_tokens: all output, reasoning included.
-        cached_tokens: the input that was read from a cache.
-        cache_write_tokens: the input that was written to a cache.
-        reasoning_tokens: the output that was reasoning.
-
-    Raises:
-        TypeError: a count is not an int.
-        ValueError: a count is negative, or the parts are more than their total.
-    """
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    cache_write_tokens: int = 0
-    reasoning_tokens: int = 0
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if type(value) is not int:
-                raise TypeError(f"{field.name} must be an int, found {value!r}")
-            if value < 0:
-                raise ValueError(f"{field.name} must not be negative, found {value}")
-        if self.cached_tokens + self.cache_write_tokens > self.prompt_tokens:
-            raise ValueError(f"cached_tokens and cache_write_tokens are more than prompt_tokens in {self}")
-        if self.reasoning_tokens > self.completion_tokens:
-            raise ValueError(f"reasoning_tokens are more than completion_tokens in {self}")
+_TOLERANCE = 0.01  # two sources that are closer than this, relatively, agree
 
 
-class Rates(BaseModel):
-    """USD per million tokens. A rate of 0 is free of charge; None means "as the rate it is a part of".
+class Disagreement(NamedTuple):
+    """One rate, USD per million tokens (per_request: USD), on which two sources differ by more than 1 %."""
 
-    Args:
-        input: input tokens that no other rate covers.
-        output: output tokens that no other rate covers.
-        cached_input: input tokens read from a cache; None as `input`.
-        cache_write: input tokens written to a cache, at the provider's standard lifetime; None as `input`.
-        reasoning: reasoning tokens; None as `output`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    input: Rate
-    output: Rate
-    cached_input: Rate | None = None
-    cache_write: Rate | None = None
-    reasoning: Rate | None = None
-
-
-class Tier(Rates):
-    """The rates for all tokens of a request with more than `above_tokens` input tokens."""
-
-    above_tokens: Annotated[int, Field(ge=0, strict=True)]
-
-
-class Price(Rates):
-    """What a model costs: everything that a cost was computed from, in USD per million tokens.
-
-    Args:
-        per_request: USD for each request, besides its tokens.
-        tiers: long-context rates, by rising `above_tokens`. The highest tier whose threshold the request's input
-            exceeds holds for the whole request, as both sources define it; below the first one the price itself holds.
-        source: where it comes from: "config", "litellm 1.106.2", "genai-prices 0.2.3".
-    """
-
-    per_request: Rate = 0.0
-    tiers: tuple[Tier, ...] = ()
-    source: str = "config"
-
-    @field_validator("tiers")
-    @classmethod
-    def _rising(cls, tiers: tuple[Tier, ...]) -> tuple[Tier, ...]:
-        if any(low.above_tokens >= high.above_tokens for low, high in pairwise(tiers)):
-            raise ValueError("above_tokens must rise from tier to tier")
-        return tiers
-
-    def rates(self, prompt_tokens: int) -> Rates:
-        """The rates of a request with that many input tokens, each None replaced by what it stands for."""
-        found: Rates = next((tier for tier in reversed(self.tiers) if prompt_tokens > tier.above_tokens), self)
-        return Rates(
-            input=found.input,
-            output=found.output,
-            cached_input=found.input if found.cached_input is None else found.cached_input,
-            cache_write=found.input if found.cache_write is None else found.cache_write,
-            reasoning=found.output if found.reasoning is None else found.reasoning,
-        )
+    rate: str
+    chosen: float
+    other: float
+    relative: float
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a call costs, in USD: the total is input, output and request together."""
+class Quote:
+    """The price to use, the best other one, and where they disagree; None where nobody knows a price."""
 
-    input_usd: float
-    output_usd: float
-    request_usd: float
-    total_usd: float
+    chosen: Price | None
+    other: Price | None
+    disagreement: tuple[Disagreement, ...] = ()
 
 
-def cost(tokens: Tokens, price: Price) -> Cost:
-    """What a call costs.
+# LiteLLM's bundle: USD per token.
+_LITELLM_KEYS: Mapping[str, str] = {
+    "input": "input_cost_per_token",
+    "output": "output_cost_per_token",
+    "cached_input": "cache_read_input_token_cost",
+    "cache_write": "cache_creation_input_token_cost",
+    "reasoning": "output_cost_per_reasoning_token",
+}
+_THRESHOLD = re.compile(
+    r"(?:input_cost_per_token|output_cost_per_token|cache_read_input_token_cost|cache_creation_input_token_cost)"
+    r"(_above_(\d+)(k?)_tokens)"
+)
+# Code, not data, in litellm/litellm_core_utils/llm_cost_calc/utils.py and litellm/constants.py: xAI's higher tier
+# begins at the threshold itself, and Fireworks reads caches at half the input rate where the bundle gives none.
+_INCLUSIVE_THRESHOLDS = ("xai",)
+_CACHED_SHARE: Mapping[str, Decimal] = {"fireworks_ai": Decimal("0.5")}
+# Servers of one's own, whose tokens cost nothing. Elsewhere a 0 without a source is a placeholder.
+_LOCAL = ("lemonade", "ollama", "ollama_chat")
+
+
+def price_from_litellm(slug: str, model: str) -> Price | None:
+    """The standard price in the installed LiteLLM's bundle, which is data in its package.
 
     Args:
-        tokens: what it used.
-        price: the rates; the tier is chosen by `tokens.prompt_tokens`.
+        slug: a LiteLLM provider slug.
+        model: the model's name without the slug.
 
     Returns:
-        USD, computed in decimals and rounded once, to the nearest float.
+        The price, or None where the bundle has no such model, no rate for its input or its output tokens, or only
+        zeros that no source vouches for. Batch, flex, priority, off-peak and regional rates are left out.
+
+    Raises:
+        ConfigError: LiteLLM or its bundle is missing or broken.
     """
-    rates = price.rates(tokens.prompt_tokens)
-    plain = tokens.prompt_tokens - tokens.cached_tokens - tokens.cache_write_tokens
-    text = tokens.completion_tokens - tokens.reasoning_tokens
-    with localcontext(_PRECISION):
-        given = _times(plain, rates.input) + _times(tokens.cached_tokens, rates.cached_input)
-        given += _times(tokens.cache_write_tokens, rates.cache_write)
-        made = _times(text, rates.output) + _times(tokens.reasoning_tokens, rates.reasoning)
-        request = Decimal(repr(price.per_request))
-        return Cost(float(given), float(made), float(request), float(given + made + request))
+    entry = catalog.model_entry(slug, model)
+    if entry is None:
+        return None
+    rates, tiers = _ranges(entry) if entry.get("tiered_pricing") else _thresholds(slug, entry)
+    if rates["input"] is None or rates["output"] is None or _is_placeholder(slug, entry, rates):
+        return None
+    per_request = entry.get("input_cost_per_request") or 0.0
+    if slug == "perplexity":  # every Sonar request searches; LiteLLM's perplexity/cost_calculator.py takes the low rate
+        per_request += (entry.get("search_context_cost_per_query") or {}).get("search_context_size_low", 0.0)
+    source = f"litellm {catalog.litellm_version()}"
+    return Price.model_validate({**rates, "per_request": per_request, "tiers": tiers, "source": source})
 
 
-def _times(count: int, rate: float | None) -> Decimal:
-    return count * Decimal(repr(rate)) / 1_000_000
+def _million(per_token: float) -> float:
+    return float(Decimal(repr(per_token)) * 1_000_000)
+
+
+def _litellm_rates(
+    entry: Mapping[str, Any], default: Mapping[str, float | None], suffix: str = ""
+) -> dict[str, float | None]:
+    found = {name: entry.get(key + suffix) for name, key in _LITELLM_KEYS.items()}
+    return {name: default.get(name) if value is None else _million(value) for name, value in found.items()}
+
+
+def _thresholds(slug: str, entry: Mapping[str, Any]) -> tuple[dict[str, float | None], list[dict[str, Any]]]:
+    """`*_above_200k_tokens`: above it these rates hold for the whole request, and those not named stay as they are."""
+    rates = _litellm_rates(entry, {})
+    if slug in _CACHED_SHARE and rates["cached_input"] is None and rates["input"] is not None:
+        rates["cached_input"] = float(Decimal(repr(rates["input"])) * _CACHED_SHARE[slug])
+    matches = filter(None, map(_THRESHOLD.fullmatch, entry))
+    suffixes = {int(match[2]) * (1000 if match[3] else 1): match[1] for match in matches}
+    tiers, current = [], rates
+    for above in sorted(suffixes):
+        current = _litellm_rates(entry, current, suffixes[above])
+        tiers.append({**current, "above_tokens": above - (slug in _INCLUSIVE_THRESHOLDS)})
+    return rates, tiers
+
+
+def _ranges(entry: Mapping[str, Any]) -> tuple[dict[str, float | None], list[dict[str, Any]]]:
+    """`tiered_pricing`: the row whose range (from, to] holds the input tokens, the last one also beyond its end."""
+    rows = sorted((row for row in entry["tiered_pricing"] if row.get("range")), key=lambda row: row["range"][0])
+    default = {"output": _litellm_rates(entry, {})["output"]}
+    rates = [_litellm_rates(row, default) for row in rows]
+    if not rows or rows[0]["range"][0] != 0 or any(rate["input"] is None for rate in rates):
+        return _litellm_rates(entry, {}), []
+    tiers = [{**rate, "above_tokens": int(row["range"][0])} for row, rate in zip(rows, rates, strict=True)]
+    return rates[0], tiers[1:]
+
+
+def _is_placeholder(slug: str, entry: Mapping[str, Any], rates: Mapping[str, float | None]) -> bool:
+    if rates["input"] or rates["output"]:
+        return False
+    billed_otherwise = any(
+        "cost_per" in key and isinstance(value, int | float) and value for key, value in entry.items()
+    )
+    return billed_otherwise or not (entry.get("source") or slug in _LOCAL)
+
+
+# genai-prices: USD per million tokens, and per thousand requests.
+_GENAI_KEYS: Mapping[str, str] = {
+    "input": "input_mtok",
+    "output": "output_mtok",
+    "cached_input": "cache_read_mtok",
+    "cache_write": "cache_write_mtok",
+    "reasoning": "output_reasoning_mtok",
+    "per_request": "requests_kcount",
+}
+# LiteLLM's slugs, where genai-prices has the same provider, often under another name.
+_GENAI_PROVIDERS: Mapping[str, str] = {
+    **{slug: slug for slug in ("anthropic", "azure", "baseten", "cerebras", "cloudflare", "cohere", "databricks")},
+    **{slug: slug for slug in ("deepseek", "groq", "meta", "minimax", "mistral", "novita", "openai", "openrouter")},
+    **{slug: slug for slug in ("ovhcloud", "perplexity", "typesafe", "zai")},
+    "azure_ai": "azure",
+    "bedrock": "aws",
+    "cohere_chat": "cohere",
+    "fireworks_ai": "fireworks",
+    "gemini": "google",
+    "github_copilot": "github-copilot",
+    "moonshot": "moonshotai",
+    "text-completion-openai": "openai",
+    "together_ai": "together",
+    "vertex_ai": "google",
+    "vertex_ai_beta": "google",
+    "voyage": "voyageai",
+    "xai": "x-ai",
+}
+
+
+def price_from_genai(slug: str, model: str) -> Price | None:
+    """The standard price in the installed genai-prices, from the data in its package; nothing is fetched.
+
+    Args:
+        slug: a LiteLLM provider slug; those without a counterpart in genai-prices have no price there.
+        model: the model's name without the slug. Which names mean a model is genai-prices' own rule, and it is often
+            a prefix: "gpt-4o-2024-08-06" is "gpt-4o".
+
+    Returns:
+        The price that holds today (UTC), or None where genai-prices does not know the model or has no rate for its
+        input or its output. Where it changes with the hour, the dearest hour's, so that a cost is an upper bound
+        and does not depend on when it was computed.
+    """
+    import genai_prices  # 0.4 s, and only needed where a price is asked for
+
+    provider = _GENAI_PROVIDERS.get(slug)
+    if provider is None:
+        return None
+    try:
+        name = catalog.strip_route(slug, model)
+        found = genai_prices.calc_price(genai_prices.Usage(), name, provider_id=provider).model
+    except LookupError:
+        return None
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    hours = (found.get_prices(midnight.replace(hour=hour)) for hour in range(24))
+    different = {id(hour): hour for hour in hours}.values()
+    prices = [price for price in (_genai_price(hour, genai_prices.__version__) for hour in different) if price]
+    return max(prices, key=lambda price: (price.input, price.output), default=None)
+
+
+def _genai_price(found: ModelPrice, version: str) -> Price | None:
+    values = {name: getattr(found, key) for name, key in _GENAI_KEYS.items()}
+    per_request = float((values.pop("per_request") or 0) / 1000)
+    if values["input"] is None or values["output"] is None:
+        return None
+    starts = sorted({tier.start for value in values.values() for tier in getattr(value, "tiers", ())})
+    tiers = [{**_genai_rates(values, start), "above_tokens": start} for start in starts]
+    source = f"genai-prices {version}"
+    rates = _genai_rates(values, -1)
+    return Price.model_validate({**rates, "per_request": per_request, "tiers": tiers, "source": source})
+
+
+def _genai_rates(values: Mapping[str, Any], start: int) -> dict[str, float | None]:
+    """TieredPrices: the last tier whose start the request's input exceeds holds for all tokens, else the base."""
+
+    def at(value: Any) -> float | None:
+        reached = [tier.price for tier in getattr(value, "tiers", ()) if tier.start <= start]
+        rate = reached[-1] if reached else getattr(value, "base", value)
+        return None if rate is None else float(rate)
+
+    return {name: at(value) for name, value in values.items()}
+
+
+def quote(slug: str, model: str, config_price: Price | None = None, lead: PriceSource = "litellm") -> Quote:
+    """The price to use for a model, and what another source says.
+
+    Args:
+        slug: a LiteLLM provider slug.
+        model: the model's name without the slug.
+        config_price: the price in the config, which wins over both sources.
+        lead: the source that wins where the config has no price; where it does not know the model, the other is used.
+
+    Returns:
+        `chosen` is None where nobody publishes a price: unknown, not free.
+    """
+    litellm, genai = price_from_litellm(slug, model), price_from_genai(slug, model)
+    ranked = [config_price, litellm, genai] if lead == "litellm" else [config_price, genai, litellm]
+    chosen, other, *_ = [*(price for price in ranked if price is not None), None, None]
+    if chosen is None or other is None:
+        return Quote(chosen, other)
+    return Quote(chosen, other, tuple(_disagreements(chosen, other)))
+
+
+def _disagreements(chosen: Price, other: Price) -> Iterator[Disagreement]:
+    yield from _compare("per_request", chosen.per_request, other.per_request)
+    seen: dict[str, tuple[float, float]] = {}
+    for above in sorted({-1} | {tier.above_tokens for tier in (*chosen.tiers, *other.tiers)}):
+        mine, theirs = chosen.rates(above + 1), other.rates(above + 1)
+        for name in Rates.model_fields:
+            pair = (getattr(mine, name), getattr(theirs, name))
+            parent = "output" if name in ("output", "reasoning") else "input"
+            inherited = name != parent and pair == (getattr(mine, parent), getattr(theirs, parent))
+            if not inherited and pair != seen.get(name):
+                yield from _compare(name if above < 0 else f"{name} above {above} tokens", *pair)
+            seen[name] = pair
+
+
+def _compare(name: str, mine: float, theirs: float) -> Iterator[Disagreement]:
+    relative = abs(mine - theirs) / max(mine, theirs) if mine != theirs else 0.0
+    if relative > _TOLERANCE:
+        yield Disagreement(name, mine, theirs, relative)

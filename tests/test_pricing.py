@@ -24,9 +24,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from llm_tester import catalog
-from llm_tester.price_sources import Disagreement, Quote, price_from_genai, price_from_litellm, quote
-from llm_tester.pricing import Price, Tier, Tokens, cost
+from llm_tester import catalog, pricing
+from llm_tester.pricing import (
+    Disagreement,
+    Price,
+    Quote,
+    Tier,
+    Tokens,
+    cost,
+    price_from_genai,
+    price_from_litellm,
+    quote,
+)
 from llm_tester.tokens import count_tokens_upper, estimate_tokens
 
 EXACT = 1e-12  # USD
@@ -247,7 +256,7 @@ def test_the_leading_source() -> None:
 
 
 @pytest.mark.parametrize("lead", ["litellm", "genai-prices"])
-def test_the_other_source_where_the_leading_one_knows_nothing(lead: price_sources.PriceSource) -> None:
+def test_the_other_source_where_the_leading_one_knows_nothing(lead: pricing.PriceSource) -> None:
     by_litellm_only = quote("bedrock", "converse/minimax.minimax-m2", lead=lead)
     assert by_litellm_only == Quote(litellm_price("bedrock", "converse/minimax.minimax-m2"), None)
     by_genai_only = quote("groq", "llama-3.3-70b-versatile", lead=lead)
@@ -269,7 +278,7 @@ def test_disagreement_names_the_rates() -> None:
 
 
 def disagreements(mine: Price, theirs: Price) -> list[str]:
-    return [found.rate for found in price_sources._disagreements(mine, theirs)]
+    return [found.rate for found in pricing._disagreements(mine, theirs)]
 
 
 def test_disagreement_rules() -> None:
@@ -414,11 +423,11 @@ from datetime import UTC, datetime
 from litellm.exceptions import NotFoundError
 from litellm.litellm_core_utils.llm_cost_calc.utils import generic_cost_per_token
 from litellm.types.utils import CompletionTokensDetailsWrapper, PromptTokensDetailsWrapper, Usage
-from llm_tester import catalog, price_sources, pricing
+from llm_tester import catalog, pricing
 usages, compared, different = json.load(sys.stdin), 0, []
 for slug in sorted(catalog.known_slugs() - set(catalog._ALIASES) - {"cohere", "amazon_nova"}):
     for model in catalog.model_names(slug):
-        price = price_sources.price_from_litellm(slug, model)
+        price = pricing.price_from_litellm(slug, model)
         if price is None or (slug, model) == ("perplexity", "perplexity/sonar"):
             continue
         for usage in [usages[compared % len(usages)]]:  # in turn: all of them for every model take half a minute
@@ -456,7 +465,7 @@ def test_litellm_computes_the_same() -> None:
 
 
 def test_genai_prices_computes_the_same() -> None:
-    slugs = {provider: slug for slug, provider in price_sources._GENAI_PROVIDERS.items()}
+    slugs = {provider: slug for slug, provider in pricing._GENAI_PROVIDERS.items()}
     compared = 0
     for provider in get_snapshot().providers:
         for model in provider.models if provider.id in slugs else ():
@@ -479,8 +488,8 @@ def test_genai_prices_computes_the_same() -> None:
 
 
 def test_every_mapped_provider_exists_in_both_packages() -> None:
-    assert set(price_sources._GENAI_PROVIDERS) <= catalog.known_slugs()
-    assert set(price_sources._GENAI_PROVIDERS.values()) <= {provider.id for provider in get_snapshot().providers}
+    assert set(pricing._GENAI_PROVIDERS) <= catalog.known_slugs()
+    assert set(pricing._GENAI_PROVIDERS.values()) <= {provider.id for provider in get_snapshot().providers}
 
 
 def test_litellms_rules_that_are_code_are_still_there() -> None:

@@ -13,8 +13,7 @@ from ..errors import ConfigError
 from ..llm_tester import LLMTester
 from ..llms import llm_registry
 from ..llms.base import BaseLLM
-from ..price_sources import Quote
-from ..pricing import Price
+from ..pricing import Price, Quote
 from ..runs.units import unused_interactions
 from ..settings import activate, settings
 from .app import INCOMPLETE, config_option, console, main, say

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from .. import cassettes
 from ..config import ModelConfig
 from ..errors import BudgetError, CassetteError, LLMTesterError, ProviderError, UnusableReplyError
-from ..price_sources import Quote
+from ..pricing import Quote
 from ..usage import TOKEN_COUNTS, UsageData
 from .budget import Limits, Reservation, active_budget
 from .error_mapping import never_connected, provider_error

@@ -17,7 +17,7 @@ from ..errors import (
     UnknownModelError,
     suggest,
 )
-from ..price_sources import Quote, quote
+from ..pricing import Quote, quote
 from ..settings import settings
 from ..tokens import count_tokens_upper
 from ..usage import UsageData

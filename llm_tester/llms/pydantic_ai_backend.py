@@ -2,26 +2,20 @@
 
 Each call is one request, made by `pydantic_ai.direct`: an agent would ask again if it did not like a reply, at the
 user's expense. All calls run on one event loop in its own thread, because PydanticAI's clients belong to the loop on
-which they were first used. anyio's portal carries the caller's context to it, and with it the cassette.
+which they were first used; `run_coroutine_threadsafe` carries the caller's context, and with it the cassette.
 """
 
 import asyncio
 import atexit
-import contextlib
 import re
 import threading
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from .. import catalog
 from ..errors import ConfigError, UnusableReplyError
 from ._billing import usage_in_reply
 from .base import BaseLLM, File, ModelConfig, WantedModel
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    from anyio.from_thread import BlockingPortal
 
 __all__ = ["PydanticAIProvider", "reset"]
 
@@ -43,24 +37,23 @@ _MOST_TOKENS = 8192
 
 
 class _Worker:
-    """The event loop in its thread, and the clients that belong to it."""
+    """The event loop, its thread, and the clients that belong to it."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.portal: BlockingPortal | None = None
-        self.open = contextlib.ExitStack()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.thread: threading.Thread | None = None
         self.models: dict[tuple[str, str | None, str | None], Any] = {}
         self.clients: list[Any] = []
 
-    def run(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        from anyio.from_thread import start_blocking_portal
-
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         with self.lock:
-            if self.portal is None:
-                self.portal = self.open.enter_context(start_blocking_portal("asyncio"))
+            if self.loop is None:
+                self.loop = asyncio.new_event_loop()
+                self.thread = threading.Thread(target=self.loop.run_forever, name="llm_tester-pydantic-ai", daemon=True)
+                self.thread.start()
                 atexit.register(self.stop)
-            portal = self.portal
-        future: Future[Result] = portal.start_task_soon(work)
+        future = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
             return future.result()
         except BaseException:
@@ -69,13 +62,16 @@ class _Worker:
 
     def stop(self) -> None:
         with self.lock:
-            if self.portal is not None:
-                # A client that is dropped unclosed closes itself later, and takes the sockets of others along.
-                self.portal.call(_close, self.clients)
-                self.open.close()
-                atexit.unregister(self.stop)
-            self.portal, self.clients = None, []
+            loop, thread, self.loop, self.thread = self.loop, self.thread, None, None
+            clients, self.clients = self.clients, []
             self.models.clear()
+            atexit.unregister(self.stop)
+        if loop is not None and thread is not None:
+            # A client that is dropped unclosed closes itself later, and takes the sockets of others along.
+            asyncio.run_coroutine_threadsafe(_close(clients), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
 
 
 async def _close(clients: list[Any]) -> None:
@@ -143,7 +139,7 @@ class PydanticAIProvider(BaseLLM):
         try:
             work = model_request(model, [request], model_settings=settings, model_request_parameters=parameters)
             # The SDKs' own timeouts count each read; this one holds for the call as a whole, whatever they wait for.
-            response = _worker.run(lambda: asyncio.wait_for(work, timeout))
+            response = _worker.run(asyncio.wait_for(work, timeout))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             # What PydanticAI's reading of a reply with another shape comes to; what was sent is ours and typed.
             message = f"{self.config.name}, {model_name}: the reply is not what the provider's API promises: {error}"

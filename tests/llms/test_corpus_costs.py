@@ -17,8 +17,7 @@ import yaml
 from corpus_routes import PROVIDERS, route_of
 from test_corpus import CASES, CORPUS, Replay, fresh, marked, no_network, replay  # noqa: F401
 
-from llm_tester.price_sources import quote
-from llm_tester.pricing import Tokens, cost
+from llm_tester.pricing import Tokens, cost, quote
 from llm_tester.tokens import count_tokens_upper
 
 pytestmark = pytest.mark.skipif(not CASES, reason=f"the corpus of recorded traffic is not at {CORPUS}")

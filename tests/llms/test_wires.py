@@ -1,6 +1,7 @@
 """Every wire format, over a real socket to a stand-in: text, usage, cost, recording and replay."""
 
 import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,8 +105,8 @@ def test_another_prompt_is_told_as_drift(
         provider.get_response("Say no.", "A source.")
     message = str(caught.value)
     assert str(path) in message
-    assert "-Say yes." in message
-    assert "+Say no." in message
+    assert re.search(r"\n  -.*Say yes\.", message)
+    assert re.search(r"\n  \+.*Say no\.", message)
     assert len(server.requests) == 1
 
 
