@@ -15,26 +15,20 @@ on the recording answers.
 import concurrent.futures
 import contextlib
 import inspect
-import json
 import logging
 import pickle
 import re
-import secrets
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
 import pytest
 
-from ..cassettes import inject, storage, use_cassette
-from ..cassettes.cassette import reply_of
-from ..cassettes.secrets import Scrubber, default_scrubber, environment_secrets
-from ..config import ModelConfig, ProviderConfig
+from ..cassettes import storage, use_cassette
+from ..cassettes.secrets import environment_secrets
+from ..config import ModelConfig
 from ..errors import (
     AuthenticationError,
     BadRequestError,
@@ -50,17 +44,16 @@ from ..errors import (
 )
 from ..llms.base import BaseLLM
 from ..llms.llm_registry import discover_providers, get_llm_provider
-from ..llms.provider_factory import check_provider_class, create_provider
+from ..llms.provider_factory import check_provider_class
 from ..usage import TOKEN_COUNTS, UsageData
 from . import faults
+from ._contract_setup import VARIABLE, ContractSetup, must
+from ._kit import leaves, numbered, numbered_copy, switch_often
 
 __all__ = ["ProviderContract"]
 
-# A variable of the kit's own, so that no real key of the author's is ever read, sent or printed.
-VARIABLE = "LLM_TESTER_CONTRACT_API_KEY"
 THREADS = 16
 ROUNDS = 5
-MARK = "contract 00"
 
 _TOTALS = frozenset({"totaltokens", "totaltokencount"})
 _TOLD_BY_REPLAY = {"elapsed_seconds", "replayed", "recorded_at"}
@@ -73,8 +66,6 @@ _A_DOLLAR: Mapping[str, float | None] = {
     "cost_reasoning": None,
     "cost_per_request": 0.0,
 }
-
-_Reply = tuple[int, Mapping[str, list[str]], bytes]
 
 
 class _Case(NamedTuple):
@@ -102,7 +93,7 @@ _FAULTS = (
 )
 
 
-class ProviderContract:
+class ProviderContract(ContractSetup):
     """The tests of a provider; subclass it in a test module, name the provider, and run pytest.
 
     Attributes:
@@ -116,144 +107,6 @@ class ProviderContract:
         usage: the counts that it must make of that, by the names of `UsageData`; None checks only that they add up.
     """
 
-    provider: ClassVar[str] = ""
-    model: ClassVar[str | None] = None
-    prompt: ClassVar[str] = "Answer with one word: what colour is a clear sky at noon?"
-    source: ClassVar[str] = f"Nothing else is known ({MARK})."
-    reply: ClassVar[Any] = None
-    cassette: ClassVar[str | None] = None
-    text: ClassVar[str | None] = None
-    usage: ClassVar[Mapping[str, int] | None] = None
-
-    @contextlib.contextmanager
-    def standin(self) -> Iterator[str]:
-        """Serves what the provider's API would; override it where one reply to every request is not enough.
-
-        Yields:
-            The address that goes into the entry's `api_base`.
-        """
-        with _served(self._replies()) as url:
-            yield url
-
-    @pytest.fixture(autouse=True)
-    def _contract(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-        if not self.provider:
-            pytest.fail(f"{type(self).__name__}: say which provider it is: provider = '...'", pytrace=False)
-        self._folder, self._environment = tmp_path, monkeypatch
-        self._record_mode = str(request.config.getoption("--llm-record", default="none"))
-        self._taken: tuple[Path, BaseLLM] | None = None
-        self._key = f"contract-{secrets.token_hex(16)}"
-        monkeypatch.setenv(VARIABLE, self._key)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
-
-    # What the tests ask with.
-
-    def _installed(self) -> BaseLLM:
-        made = create_provider(self.provider)
-        if made is None:
-            pytest.fail(f"there is no provider {self.provider!r}; known are {discover_providers()}", pytrace=False)
-        return made
-
-    def _made(self, **changes: Any) -> BaseLLM:
-        """The provider with its key in the kit's variable, and with changes to its entry."""
-        made = self._installed()
-        if made.key_variables(self.model):
-            changes["env_key"] = VARIABLE
-        return type(made)(ProviderConfig.model_validate({**made.config.model_dump(), **changes}))
-
-    def _over_http(self, **changes: Any) -> BaseLLM:
-        made = self._made(**changes)
-        if not made.uses_http:
-            pytest.skip(f"{self.provider} says that it does not use HTTP")
-        return made
-
-    def _with_key(self, **changes: Any) -> BaseLLM:
-        made = self._made(**changes)
-        if not made.key_variables(self.model):
-            pytest.skip(f"{self.provider} says that it needs no key")
-        return made
-
-    def _model(self, provider: BaseLLM) -> ModelConfig:
-        return provider.resolve(self.model)
-
-    def _ask(self, provider: BaseLLM, source: str | None = None) -> tuple[str, UsageData]:
-        return provider.get_response(self.prompt, source or self.source, self.model)
-
-    def _own_cassette(self) -> Path:
-        return Path(inspect.getfile(type(self))).parent / str(self.cassette)
-
-    def _replies(self) -> list[_Reply]:
-        if self.reply is None and self.cassette is None:
-            pytest.fail(
-                f"{type(self).__name__}: say what the provider's API answers with: reply = {{...}} as in its "
-                "documentation, or cassette = 'cassettes/contract.yaml'",
-                pytrace=False,
-            )
-        if self.reply is None:
-            return [reply_of(interaction) for interaction in storage.load(self._own_cassette())[0]]
-        body = self.reply if isinstance(self.reply, str | bytes) else json.dumps(self.reply)
-        return [(200, {"content-type": ["application/json"]}, body.encode() if isinstance(body, str) else body)]
-
-    def _recording(self, *, record: bool = False) -> tuple[Path, BaseLLM]:
-        """A cassette of one call, and the provider whose call it is; the same ones throughout a test."""
-        if self._taken is None:
-            self._taken = self._take(record)
-        return self._taken
-
-    def _take(self, record: bool) -> tuple[Path, BaseLLM]:
-        if self.cassette is None:
-            path = self._folder / "contract.yaml"
-            return path, self._recorded(path)[0]
-        path = self._own_cassette()
-        if self._record_mode != "none" and (record or not path.is_file()):
-            with use_cassette(path, self._record_mode):
-                self._ask(self._installed())
-        if not path.is_file():
-            pytest.fail(f"{path}: is not there yet; set the key and run pytest --llm-record once", pytrace=False)
-        return path, self._made()
-
-    def _recorded(self, path: Path) -> tuple[BaseLLM, str, UsageData]:
-        """The provider on a stand-in, and its answer, recorded."""
-        guard = _Guard()
-        with self.standin() as url:
-            provider = self._made(api_base=url, max_attempts=1)
-            try:
-                with use_cassette(path, "rewrite", origin="stand-in: the contract kit"), inject(guard):
-                    text, usage = self._ask(provider)
-            finally:
-                if guard.strays:
-                    told = (
-                        f"{self.provider} calls {guard.strays[0]}, not the api_base of its entry (self.config.api_base)"
-                    )
-                    if self.cassette:
-                        pytest.skip(f"{told}; {self.cassette} holds what was recorded from there")
-                    pytest.fail(told, pytrace=False)
-        return provider, text, usage
-
-    def _answered(self, *, record: bool = False) -> tuple[BaseLLM, str, UsageData]:
-        """The provider, and its answer: replayed, where it uses HTTP."""
-        provider = self._made()
-        if not provider.uses_http:
-            return provider, *self._ask(provider)
-        path, provider = self._recording(record=record)
-        with self._replaying(path):
-            return provider, *self._ask(provider)
-
-    def _replaying(self, path: Path) -> contextlib.AbstractContextManager[Any]:
-        return use_cassette(path, again="pytest --llm-record rewrite, with the provider's key set")
-
-    def _error_of(self, provider: BaseLLM, what: str) -> ProviderError:
-        try:
-            found = self._ask(provider)
-        except ProviderError as error:
-            return error
-        pytest.fail(f"{what} did not end in an error but in {found!r}; let errors pass through", pytrace=False)
-
-    def _check_key_is_out(self, text: str, where: str) -> None:
-        found = Scrubber([self._key]).find(text)
-        _must(not found, f"the API key stands in {where}; it must not")
-
     # The interface and the config.
 
     def test_the_class_is_a_provider(self) -> None:
@@ -261,28 +114,28 @@ class ProviderContract:
         check_provider_class(type(made))
         parameters = list(inspect.signature(made.get_response).parameters.values())
         names = [parameter.name for parameter in parameters]
-        _must(
+        must(
             names[:3] == ["prompt", "source", "model_name"] and parameters[2].default is None,
             f"get_response takes {names}, expected (prompt, source, model_name=None, ...); leave it to BaseLLM",
         )
-        _must({"model_class", "files"} <= {*names}, "get_response lacks model_class and files; leave it to BaseLLM")
+        must({"model_class", "files"} <= {*names}, "get_response lacks model_class and files; leave it to BaseLLM")
 
     def test_the_registry_has_one_instance(self) -> None:
-        _must(self.provider in discover_providers(), f"discover_providers() does not name {self.provider}")
+        must(self.provider in discover_providers(), f"discover_providers() does not name {self.provider}")
         one, other = get_llm_provider(self.provider), get_llm_provider(self.provider)
-        _must(one is not None and one is other, "get_llm_provider gave two instances of one name")
+        must(one is not None and one is other, "get_llm_provider gave two instances of one name")
 
     def test_the_config_reaches_the_instance(self) -> None:
         made = self._made(system_prompt="From the config.", timeout=7.5)
-        _must(made.config.name == self.provider, f"its config is named {made.config.name!r}")
-        _must(made.config.timeout == 7.5, "the config that __init__ got is not in self.config; call super().__init__")
+        must(made.config.name == self.provider, f"its config is named {made.config.name!r}")
+        must(made.config.timeout == 7.5, "the config that __init__ got is not in self.config; call super().__init__")
 
     def test_the_default_model_is_known(self) -> None:
         made = self._made()
         default = made.get_default_model()
-        _must(bool(default) == bool(made.config.models), f"its default model is {default!r}; list one in the config")
+        must(bool(default) == bool(made.config.models), f"its default model is {default!r}; list one in the config")
         found = made.get_model_config(self.model)
-        _must(isinstance(found, ModelConfig), f"get_model_config({self.model!r}) gave {found!r}")
+        must(isinstance(found, ModelConfig), f"get_model_config({self.model!r}) gave {found!r}")
 
     def test_an_unknown_model_is_told_with_near_ones(self, caplog: pytest.LogCaptureFixture) -> None:
         made = self._made()
@@ -290,12 +143,12 @@ class ProviderContract:
             pytest.skip(f"{self.provider} lists no models, so that any name goes")
         known = self._model(made).name
         wrong = f"{known}x"
-        _must(made.get_model_config(wrong) is None, f"get_model_config({wrong!r}) is not None")
-        _must(known in caplog.text, f"the log line of the unknown model {wrong!r} does not name {known!r}")
+        must(made.get_model_config(wrong) is None, f"get_model_config({wrong!r}) is not None")
+        must(known in caplog.text, f"the log line of the unknown model {wrong!r} does not name {known!r}")
         with faults.server_error() as fault, pytest.raises(UnknownModelError) as caught:
             made.get_response(self.prompt, self.source, wrong)
-        _must(not fault.count, f"the unknown model {wrong!r} was sent to the provider")
-        _must(known in str(caught.value), f"the error of the unknown model {wrong!r} does not name {known!r}")
+        must(not fault.count, f"the unknown model {wrong!r} was sent to the provider")
+        must(known in str(caught.value), f"the error of the unknown model {wrong!r} does not name {known!r}")
 
     # The key.
 
@@ -303,19 +156,19 @@ class ProviderContract:
         # Where nobody listens, for a class that does not look for its key before it sends.
         made = self._with_key(api_base="http://127.0.0.1:9", max_attempts=1)
         self._environment.delenv(VARIABLE)
-        _must(made.get_api_key() is None, "get_api_key() gives a key where its variable is not set")
+        must(made.get_api_key() is None, "get_api_key() gives a key where its variable is not set")
         error = self._error_of(made, "a missing key")
-        _must(isinstance(error, MissingKeyError), f"a missing key raised {error!r}, expected MissingKeyError")
-        _must(VARIABLE in str(error), f"the error of a missing key does not name its variable: {error}")
-        _must(error.provider == self.provider, f"the error of a missing key has provider={error.provider!r}")
+        must(isinstance(error, MissingKeyError), f"a missing key raised {error!r}, expected MissingKeyError")
+        must(VARIABLE in str(error), f"the error of a missing key does not name its variable: {error}")
+        must(error.provider == self.provider, f"the error of a missing key has provider={error.provider!r}")
 
     def test_the_key_is_read_from_its_variable(self) -> None:
-        _must(self._with_key().get_api_key() == self._key, "get_api_key() does not read the entry's env_key")
+        must(self._with_key().get_api_key() == self._key, "get_api_key() does not read the entry's env_key")
         variable = self._installed().key_variables()[0]
         self._environment.setenv(variable, self._key)
-        _must(self._installed().get_api_key() == self._key, f"get_api_key() does not give the value of {variable}")
+        must(self._installed().get_api_key() == self._key, f"get_api_key() does not give the value of {variable}")
         self._environment.delenv(VARIABLE)
-        _must(
+        must(
             self._key in environment_secrets(),
             f"{variable} would not be taken for a secret, and its value be recorded; name it ..._API_KEY",
         )
@@ -353,53 +206,53 @@ class ProviderContract:
 
     def test_a_reply_has_text_usage_and_an_honest_cost(self) -> None:
         provider, text, usage = self._answered(record=True)
-        _must(type(text) is str and text.strip(), f"the reply's text is {text!r}")
-        _must(self.text in (None, text), f"the reply's text is {text!r}, expected {self.text!r}")
-        _must(isinstance(usage, UsageData), f"the usage is {usage!r}, expected UsageData")
+        must(type(text) is str and text.strip(), f"the reply's text is {text!r}")
+        must(self.text in (None, text), f"the reply's text is {text!r}, expected {self.text!r}")
+        must(isinstance(usage, UsageData), f"the usage is {usage!r}, expected UsageData")
         said = (usage.provider, usage.model)
-        _must(said == (self.provider, self._model(provider).name), f"the usage is of {said}")
-        _must(usage.replayed == provider.uses_http, "the usage does not say that it comes from a cassette")
+        must(said == (self.provider, self._model(provider).name), f"the usage is of {said}")
+        must(usage.replayed == provider.uses_http, "the usage does not say that it comes from a cassette")
         self._check_counts(usage)
         self._check_cost(usage)
 
     def _check_counts(self, usage: UsageData) -> None:
         counts = {name: getattr(usage, name) for name in TOKEN_COUNTS}
-        _must(all(type(count) is int and count >= 0 for count in counts.values()), f"not all are counts: {counts}")
-        _must(usage.priceable, f"not all are counts: {'; '.join(usage.notes)}")
+        must(all(type(count) is int and count >= 0 for count in counts.values()), f"not all are counts: {counts}")
+        must(usage.priceable, f"not all are counts: {'; '.join(usage.notes)}")
         expected = dict(self.usage or {})
         wrong = {name: counts.get(name) for name in expected if counts.get(name) != expected[name]}
-        _must(not wrong, f"the usage says {wrong}, expected {expected}")
-        _must(
+        must(not wrong, f"the usage says {wrong}, expected {expected}")
+        must(
             "prompt_tokens" in expected or (usage.prompt_tokens and usage.completion_tokens),
             f"the usage counts nothing: {counts}; where the API does not, say so: usage = {{'prompt_tokens': 0}}",
         )
         total = usage.prompt_tokens + usage.completion_tokens
-        _must(usage.total_tokens == total, f"total_tokens is {usage.total_tokens}, its parts make {total}")
+        must(usage.total_tokens == total, f"total_tokens is {usage.total_tokens}, its parts make {total}")
         parts = usage.cached_tokens + usage.cache_write_tokens
-        _must(parts <= usage.prompt_tokens, f"the cache's tokens are not within prompt_tokens: {counts}")
-        _must(usage.reasoning_tokens <= usage.completion_tokens, f"reasoning is not within completion_tokens: {counts}")
+        must(parts <= usage.prompt_tokens, f"the cache's tokens are not within prompt_tokens: {counts}")
+        must(usage.reasoning_tokens <= usage.completion_tokens, f"reasoning is not within completion_tokens: {counts}")
         named = {count for count in self._totals_of_reply() if count != total}
-        _must(not named or self.usage, f"the reply says {named} tokens in total, the usage {counts}")
+        must(not named or self.usage, f"the reply says {named} tokens in total, the usage {counts}")
 
     def _totals_of_reply(self) -> Iterator[int]:
         if not self._made().uses_http:
             return
         path, _ = self._recording()
         for interaction in storage.load(path)[0]:
-            for name, value in _leaves(interaction.response["body"]):
+            for name, value in leaves(interaction.response["body"]):
                 if re.sub("[^a-z]", "", name.lower()) in _TOTALS and type(value) is int:
                     yield value
 
     def _check_cost(self, usage: UsageData) -> None:
         if usage.total_cost == 0:
             rates = usage.price.model_dump(include={"input", "output", "per_request"}) if usage.price else {}
-            _must(
+            must(
                 rates and not any(rates.values()),
                 f"the cost is 0 at a price of {rates or 'nothing known'}; what is unknown is None, never 0",
             )
         if usage.price is not None:
             found = usage.priced(usage.price).total_cost
-            _must(found == usage.total_cost, f"the cost is {usage.total_cost}, its tokens at its price make {found}")
+            must(found == usage.total_cost, f"the cost is {usage.total_cost}, its tokens at its price make {found}")
 
     def test_a_price_in_the_config_counts(self) -> None:
         provider, *_ = self._answered()
@@ -408,10 +261,10 @@ class ProviderContract:
         with self._replaying(self._recording()[0]) if provider.uses_http else contextlib.nullcontext():
             _, usage = self._ask(dear)
         if usage.price is None:
-            _must(usage.total_cost != 0, "the cost is 0 where the config has a price")
+            must(usage.total_cost != 0, "the cost is 0 where the config has a price")
         else:
             expected = usage.total_tokens / 1e6 if usage.total_tokens else None
-            _must(
+            must(
                 usage.total_cost == pytest.approx(expected),
                 f"{usage.total_tokens} tokens at USD 1 a million cost {usage.total_cost}",
             )
@@ -424,18 +277,18 @@ class ProviderContract:
         with case.fault() as fault:
             error = self._error_of(provider, case.name)
         attempts = 2 if case.kind.retryable else 1
-        _must(type(error) is case.kind, f"{case.name} raised {error!r}, expected {case.kind.__name__}")
-        _must(error.status_code == case.status, f"{case.name} has status_code={error.status_code}")
+        must(type(error) is case.kind, f"{case.name} raised {error!r}, expected {case.kind.__name__}")
+        must(error.status_code == case.status, f"{case.name} has status_code={error.status_code}")
         place = (error.provider, error.model)
-        _must(place == (self.provider, self._model(provider).name), f"the error of {case.name} says it is of {place}")
+        must(place == (self.provider, self._model(provider).name), f"the error of {case.name} says it is of {place}")
         caused = error.__cause__ or case.kind is UnusableReplyError
-        _must(caused, f"the error of {case.name} has no __cause__; raise it from the original")
-        _must(
+        must(caused, f"the error of {case.name} has no __cause__; raise it from the original")
+        must(
             fault.count == attempts,
             f"{case.name} was met {fault.count} times at max_attempts=2, expected {attempts}; "
             "turn the retries of your client off, get_response makes them",
         )
-        _must(case.status != 429 or error.retry_after == 1.0, f"the 429 has retry_after={error.retry_after}")
+        must(case.status != 429 or error.retry_after == 1.0, f"the 429 has retry_after={error.retry_after}")
 
     def test_a_failure_that_passes_is_tried_again(self) -> None:
         self._over_http()
@@ -443,7 +296,7 @@ class ProviderContract:
         entry = provider.config.model_copy(update={"max_attempts": 3})
         with self._replaying(path), faults.server_error(times=2) as fault:
             text, usage = self._ask(type(provider)(entry))
-        _must(text.strip() and (fault.count, usage.attempts) == (2, 3), f"took {usage.attempts} attempts, expected 3")
+        must(text.strip() and (fault.count, usage.attempts) == (2, 3), f"took {usage.attempts} attempts, expected 3")
 
     # Recording, and many at once.
 
@@ -455,36 +308,34 @@ class ProviderContract:
         self._environment.delenv(VARIABLE)
         with use_cassette(path, fail_on_unused=True):
             again, replayed = self._ask(provider)
-        _must(again == text, f"{text!r} was recorded, {again!r} replayed")
+        must(again == text, f"{text!r} was recorded, {again!r} replayed")
         one, other = (item.model_dump(exclude=_TOLD_BY_REPLAY) for item in (usage, replayed))
         differing = {name: (one[name], other[name]) for name in one if one[name] != other[name]}
-        _must(not differing, f"recorded and replayed usage differ: {differing}")
-        _must(replayed.replayed and not usage.replayed, "the usage does not say which of the two is the replay")
+        must(not differing, f"recorded and replayed usage differ: {differing}")
+        must(replayed.replayed and not usage.replayed, "the usage does not say which of the two is the replay")
 
     def test_threads_get_their_own_answers(self) -> None:
         if self._made().uses_http:
             path, provider = self._recording()
             text = self._answered()[1]
-            copies = [_copy(path, self._folder / f"{number}.yaml", number, text) for number in range(THREADS)]
+            copies = [numbered_copy(path, self._folder / f"{number}.yaml", number, text) for number in range(THREADS)]
         else:
             provider, copies = self._made(), []
 
         def ask(whom: BaseLLM, number: int) -> tuple[str, int, int]:
             with self._replaying(copies[number]) if copies else contextlib.nullcontext():
-                reply, usage = self._ask(whom, _numbered(self.source, number))
+                reply, usage = self._ask(whom, numbered(self.source, number))
             return reply, usage.prompt_tokens, usage.completion_tokens
 
         alone = [ask(type(provider)(provider.config), number) for number in range(THREADS)]
         # Only once all of them run: a coverage tool may fail to start in a thread that is interrupted so often.
-        ready = threading.Barrier(THREADS, action=_switch_often)
+        ready = threading.Barrier(THREADS, action=switch_often)
 
         def ask_again(number: int) -> None:
             ready.wait(60)
             for _ in range(ROUNDS):
                 found = ask(provider, number)
-                _must(
-                    found == alone[number], f"among {THREADS} threads, call {number} got {found}, not {alone[number]}"
-                )
+                must(found == alone[number], f"among {THREADS} threads, call {number} got {found}, not {alone[number]}")
 
         usual = sys.getswitchinterval()
         try:
@@ -497,113 +348,3 @@ class ProviderContract:
             pytest.skip(
                 "no crossed request, but the text is not in the recorded reply, so crossed replies look the same"
             )
-
-
-def _must(kept: object, message: str) -> None:
-    __tracebackhide__ = True
-    if not kept:
-        pytest.fail(message, pytrace=False)
-
-
-def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """What stands in a JSON value, each with the key that it stands under."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _leaves(item, str(key))
-    elif isinstance(value, list):
-        for item in value:
-            yield from _leaves(item, name)
-    else:
-        yield name, value
-
-
-def _changed(value: Any, change: Callable[[str], str | None]) -> Any:
-    """A JSON value with its texts changed, but for those of which `change` makes None."""
-    if isinstance(value, dict):
-        return {key: _changed(item, change) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_changed(item, change) for item in value]
-    return value if not isinstance(value, str) or (changed := change(value)) is None else changed
-
-
-def _numbered(source: str, number: int) -> str:
-    return source.replace(MARK, f"contract {number:02d}")
-
-
-def _copy(path: Path, to: Path, number: int, text: str) -> Path:
-    """A cassette whose request and reply carry a number of their own."""
-    interactions, metadata = storage.load(path)
-    for interaction in interactions:
-        request, response = interaction.request, interaction.response
-        request["body"] = _changed(request["body"], lambda word: _numbered(word, number))
-        said = _said({word for _, word in _leaves(response["body"]) if isinstance(word, str) and word}, text)
-        response["body"] = _changed(response["body"], {said: f"{said} {number:02d}"}.get)
-    storage.save(to, interactions, metadata, default_scrubber())
-    return to
-
-
-def _said(words: set[str], text: str) -> str | None:
-    """The one of a reply's words that the text was made of."""
-    said = text.casefold()
-    around = [word for word in words if said in word.casefold()]
-    within = [word for word in words if word.casefold() in said]
-    return min(around, key=len, default=None) or max(within, key=len, default=None)
-
-
-def _switch_often() -> None:
-    """Lets threads change a thousand times as often as they do, so that what they share wrongly shows."""
-    sys.setswitchinterval(5e-6)
-
-
-class _Guard:
-    """Lets requests to this machine go on, and refuses every other."""
-
-    endless = False
-
-    def __init__(self) -> None:
-        self.strays: list[str] = []
-
-    def meet(self, client: str, request: Any) -> dict[str, Any] | None:
-        if urlsplit(request.uri).hostname == "127.0.0.1":
-            return None
-        self.strays.append(default_scrubber().url(request.uri))
-        return {"status": 421, "headers": {}, "body": b""}
-
-
-class _Server(ThreadingHTTPServer):
-    def __init__(self, replies: list[_Reply]) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.replies = iter(replies)
-        self.last = replies[-1]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-
-    def _answer(self) -> None:
-        self.rfile.read(int(self.headers.get("content-length", 0)))
-        status, headers, body = next(self.server.replies, self.server.last)
-        self.send_response(status)
-        for name, values in headers.items():
-            for value in values:
-                self.send_header(name, value)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_GET = do_POST = _answer  # noqa: N815
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Leaves the test's output as it is."""
-
-
-@contextlib.contextmanager
-def _served(replies: list[_Reply]) -> Iterator[str]:
-    with _Server(replies) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
