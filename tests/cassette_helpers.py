@@ -1,16 +1,15 @@
-"""A small fast server on 127.0.0.1, and one way of asking it for every client library."""
+"""One way of asking the tests' server for every client library, and many of them at once."""
 
 import asyncio
 import contextlib
 import importlib
 import json
-import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 import httpx
@@ -18,117 +17,28 @@ import httpx2
 import requests
 import urllib3
 import yaml
+from http_server import Reply, Seen, Server, echo
 
 from llm_tester.cassettes import current
 from llm_tester.cassettes.context import injected_faults
 
-
-@dataclass(frozen=True)
-class Seen:
-    """A request as it arrived; header names are lower case."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What goes back; `chunks` goes out as a chunked body, `cut` leaves half of the body out and closes."""
-
-    body: bytes = b""
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
-    chunks: tuple[bytes, ...] = ()
-    cut: bool = False
-
-
-def echo(seen: Seen) -> Reply:
-    """Says whose request it was (the header x-who, which no cassette keeps or matches) and what was asked."""
-    said = {"who": seen.headers.get("x-who"), "path": seen.path, "asked": seen.body.decode("utf-8", "replace")}
-    return Reply(json.dumps(said).encode())
-
-
-class Server:
-    """HTTP/1.1 with keep-alive, a thread a connection; `seen` is the journal."""
-
-    def __init__(self, answer: Callable[[Seen], Reply] = echo) -> None:
-        self.answer = answer
-        self.seen: list[Seen] = []
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        self._open: set[socket.socket] = set()
-        self._threads: list[threading.Thread] = []
-        self.port: int = self._listening.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Self:
-        self._start(self._accept)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-        for connection in list(self._open):
-            with contextlib.suppress(OSError):  # closed by its own thread in the meantime
-                connection.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
-
-    def _start(self, work: Callable[..., None], *args: Any) -> None:
-        thread = threading.Thread(target=work, args=args, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # the end
-            while True:
-                connection, _ = self._listening.accept()
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._open.add(connection)
-                self._start(self._serve, connection)
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as file, contextlib.suppress(OSError, ValueError):
-            while (first := file.readline().split()) and self._exchange(first, file, connection):
-                pass
-        self._open.discard(connection)
-
-    def _exchange(self, first: list[bytes], file: Any, connection: socket.socket) -> bool:
-        headers = {}
-        while line := file.readline().strip():
-            name, _, value = line.partition(b":")
-            headers[name.decode().lower()] = value.strip().decode("latin-1")
-        if headers.get("expect"):
-            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        seen = Seen(first[0].decode(), first[1].decode(), headers, _body(file, headers))
-        self.seen.append(seen)
-        reply = self.answer(seen)
-        lines = [f"{name}: {value}" for name, value in reply.headers.items()]
-        body = b"" if seen.method == "HEAD" else reply.body
-        if reply.chunks:
-            lines.append("transfer-encoding: chunked")
-            body = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in (*reply.chunks, b""))
-        elif reply.status != 204:
-            lines.append(f"content-length: {len(reply.body)}")
-        head = "\r\n".join([f"HTTP/1.1 {reply.status} Said", *lines, "", ""])
-        connection.sendall(head.encode("latin-1") + (body[: len(body) // 2] if reply.cut else body))
-        return not reply.cut
-
-
-def _body(file: Any, headers: Mapping[str, str]) -> bytes:
-    if headers.get("transfer-encoding") != "chunked":
-        return bytes(file.read(int(headers.get("content-length", 0))))
-    chunks = []
-    while size := int(file.readline(), 16):
-        chunks.append(file.read(size))
-        file.readline()
-    file.readline()
-    return b"".join(chunks)
-
+__all__ = [
+    "ASYNC_CLIENTS",
+    "CLIENTS",
+    "Reply",
+    "Seen",
+    "Server",
+    "Tally",
+    "ask",
+    "ask_async",
+    "asking",
+    "asking_async",
+    "echo",
+    "in_tasks",
+    "in_threads",
+    "left_open",
+    "plain_vcrpy_file",
+]
 
 Answer = tuple[int, bytes]
 

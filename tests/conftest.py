@@ -20,13 +20,13 @@ ROOT = Path(__file__).parent.parent
 
 
 def pytest_configure() -> None:
-    """Keeps what the heap of two SDKs costs out of each test: it took a tenth of the suite's time to walk it."""
+    """Collects garbage less often: walking the heap of two SDKs took a tenth of the suite's time."""
     gc.set_threshold(20_000, 50, 100)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def few_certificates(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """One certificate to trust: every new client reads them all, and here none ever meets one."""
+    """Trusts one certificate only: every new client reads all of them, and no test uses one."""
     path = tmp_path_factory.mktemp("certificates") / "one.pem"
     path.write_text("".join(certifi.contents().partition("-----END CERTIFICATE-----\n")[:2]), encoding="utf-8")
     os.environ["SSL_CERT_FILE"] = str(path)

@@ -1,46 +1,172 @@
 """Starts the console scripts as a reader does: as processes, in a directory, without keys."""
 
+import atexit
+import contextlib
+import functools
+import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO, Any
 
 from click.testing import CliRunner, Result
 from conftest import ROOT
 
 from llm_tester.__main__ import main
 
-__all__ = ["invoke", "litellm_environment", "run_script"]
+__all__ = ["invoke", "litellm_environment", "run_python", "run_script", "started_script"]
 
 # A hang is a failure; a busy machine is not.
 TIMEOUT_SECONDS = 300
 
+CAN_FORK = sys.platform == "linux"  # macOS' own libraries do not survive a fork, and Windows has none
+SCRIPTS = Path(sys.executable).parent
 
-def run_script(name: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+
+class ForkServer:
+    """`fork_server.py`, started at the first use and ended with the tests; it runs one process at a time."""
+
+    def __init__(self) -> None:
+        self._connection, theirs = socket.socketpair()
+        self._file = self._connection.makefile("rb")
+        # Python's own variables are for the processes that it forks.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV_"))}
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).parent / "fork_server.py"), str(theirs.fileno())],
+                env=environment,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+        atexit.register(self._end)
+
+    def start(self, request: dict[str, Any], *files: IO[Any]) -> int:
+        """Starts a process with these three files as stdin, stdout and stderr; returns its number."""
+        self._connection.settimeout(None)
+        socket.send_fds(self._connection, [b"."], [file.fileno() for file in files])
+        self._connection.sendall(json.dumps(request).encode() + b"\n")
+        return self.answer()
+
+    def answer(self, timeout: float | None = None) -> int:
+        self._connection.settimeout(timeout)
+        line = self._file.readline()
+        assert line, "fork_server.py has ended"
+        return int(line)
+
+    def _end(self) -> None:
+        self._file.close()
+        self._connection.close()
+        self._process.wait()
+
+
+fork_server = functools.cache(ForkServer)
+
+
+class Process:
+    """A started process, with as much of `subprocess.Popen` as the tests use."""
+
+    def __init__(self, command: list[str], cwd: Path, env: Mapping[str, str], *files: IO[Any]) -> None:
+        self._server = fork_server()
+        self.pid = self._server.start({"command": command, "cwd": str(cwd), "environment": dict(env)}, *files)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self, timeout: float = TIMEOUT_SECONDS) -> int:
+        try:
+            return self._server.answer(timeout)
+        except TimeoutError:
+            self.send_signal(signal.SIGKILL)
+            fork_server.cache_clear()  # a file cannot be read any more after a timeout
+            raise
+
+
+def start(
+    command: list[str], cwd: Path, env: Mapping[str, str], *files: IO[Any], cold: bool = False
+) -> "Process | subprocess.Popen[bytes]":
+    """Starts a console script, or `python -c`, with these three files as stdin, stdout and stderr.
+
+    Args:
+        command: the script's path, or `sys.executable`, `-c` and the code, and the arguments.
+        cwd: the directory to start it in.
+        env: all of its environment.
+        files: stdin, stdout and stderr.
+        cold: start an interpreter that has nothing imported, as a reader's shell does; it takes seconds more.
+    """
+    if CAN_FORK and not cold:
+        return Process(command, cwd, env, *files)
+    stdin, stdout, stderr = files
+    return subprocess.Popen(command, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr)
+
+
+def reader_environment(**more: str) -> dict[str, str]:
+    """The tests' environment, which has no key in it, without the options of the outer pytest and its workers.
+
+    A reader has neither Hypothesis, whose plugin takes pytest a second to import, nor libraries that were imported
+    before pytest could rewrite their assertions; and of xdist's workers two are enough.
+    """
+    outer = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
+    options = "-p no:hypothesispytest -W ignore::pytest.PytestAssertRewriteWarning"
+    return {**outer, "PYTEST_ADDOPTS": options, "PYTEST_XDIST_AUTO_NUM_WORKERS": "2", **more}
+
+
+def run_script(
+    name: str, *arguments: str, cwd: Path, cold: bool = False, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Runs a script of the environment that the tests run in.
 
     Args:
         name: `llm-tester` or `pytest`.
         arguments: its arguments.
         cwd: the directory to start it in.
-        environment: variables on top of the tests' own, which have no key in them.
+        cold: see `start`.
+        environment: variables on top of a reader's.
 
     Returns:
         The exit code, and stdout and stderr together in `stdout`.
     """
-    command = [str(Path(sys.executable).parent / name), *arguments]
-    # A reader has neither the options of the outer pytest nor its workers.
-    outer = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "COV_"))}
-    return subprocess.run(
-        command,
-        cwd=cwd,
-        env={**outer, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=TIMEOUT_SECONDS,
-        check=False,
-    )
+    command = [str(SCRIPTS / name), *arguments]
+    with tempfile.TemporaryFile() as output, Path(os.devnull).open("rb") as nothing:
+        process = start(command, cwd, reader_environment(**environment), nothing, output, output, cold=cold)
+        return _completed(command, process.wait(TIMEOUT_SECONDS), output)
+
+
+@contextlib.contextmanager
+def started_script(name: str, *arguments: str, cwd: Path, **environment: str) -> Iterator[tuple[Any, IO[str]]]:
+    """Starts a script as `run_script` does; gives the process and its output, to be read while it runs."""
+    ours, theirs = os.pipe()
+    with os.fdopen(ours) as output, Path(os.devnull).open("rb") as nothing:
+        with os.fdopen(theirs, "wb") as end:
+            process = start(
+                [str(SCRIPTS / name), *arguments], cwd, reader_environment(**environment), nothing, end, end
+            )
+        yield process, output
+
+
+def run_python(
+    code: str, *arguments: str, cwd: Path = ROOT, env: Mapping[str, str], stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Runs `python -c CODE ARGUMENTS` in exactly this environment, with the libraries imported already."""
+    command = [sys.executable, "-c", code, *arguments]
+    with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        asked.write(stdin.encode())
+        asked.seek(0)
+        process = start(command, cwd, env, asked, output, errors)
+        return _completed(command, process.wait(TIMEOUT_SECONDS), output, errors)
+
+
+def _completed(command: list[str], code: int, *files: IO[bytes]) -> subprocess.CompletedProcess[str]:
+    texts = []
+    for file in files:
+        file.seek(0)
+        texts.append(file.read().decode())
+    return subprocess.CompletedProcess(command, code, *texts)
 
 
 def invoke(*arguments: str) -> Result:

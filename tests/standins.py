@@ -12,27 +12,24 @@ Where to point a client (`url` is `http://127.0.0.1:PORT`):
     Gemini      url                POST /v1beta/models/MODEL:generateContent (any version: v1, v1alpha, v1beta)
 """
 
-import contextlib
 import hashlib
 import json
 import re
-import socket
-import struct
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
+
+import http_server
+from http_server import Seen, Server
 
 __all__ = ["Fault", "Reply", "Request", "StandIn"]
 
 Json = dict[str, Any]
 
 CREATED = 1_767_225_600  # 2026-01-01, so that two recordings of one request are equal
-MAX_REQUEST_BYTES = 32 * 1024 * 1024
 MAX_HOLD_SECONDS = 30.0
 GEMINI_PATH = re.compile(r"/models/([^/:?]+):generateContent")
 
@@ -97,7 +94,7 @@ class Request:
 Script = str | Reply | Iterable[str | Reply] | Callable[[Json], "str | Reply | Fault"]
 
 
-class StandIn:
+class StandIn(Server):
     """A server on a free port of 127.0.0.1; `requests` is the journal, `faults` may be appended to while it runs.
 
     Args:
@@ -107,31 +104,20 @@ class StandIn:
     """
 
     def __init__(self, reply: Script, *, faults: Iterable[Fault | None] = ()) -> None:
+        super().__init__(self._scripted)
         self.requests: list[Request] = []
-        self.errors: list[BaseException] = []  # raised by `reply`; the first is raised again on leaving
         self.faults: deque[Fault | None] = deque(faults)
         self._reply = reply if callable(reply) else _in_turn(reply)
         self._held: list[threading.Event] = []
-        self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._server.shutdown()
+    def __exit__(self, *raised: Any) -> None:
         for event in self._held:
             event.set()
-        self._server.hang_up()
-        self._server.server_close()
-        self._thread.join()
-        if self.errors and kind is None:
-            raise self.errors[0]
+        super().__exit__(*raised)
 
-    def answer(self, request: Request) -> tuple[int, bytes, Fault]:
-        """Journal the request and say what goes back: the status, the body and what goes wrong."""
+    def _scripted(self, seen: Seen) -> http_server.Reply:
+        """Journals the request and says what goes back, with what goes wrong."""
+        request = Request(seen.path, seen.headers, json.loads(seen.body or b"{}"))
         self.requests.append(request)
         try:
             fault = self.faults.popleft() or Fault()
@@ -145,7 +131,9 @@ class StandIn:
             fault, status, answer = answer, answer.status or 200, "scripted by the stand-in"
         if isinstance(answer, str):
             answer = _error(request.path, status, answer)
-        return status, json.dumps(answer).encode() if fault.body is None else fault.body, fault
+        body = json.dumps(answer).encode() if fault.body is None else fault.body
+        headers = {"content-type": "application/json", **{name.lower(): text for name, text in fault.headers.items()}}
+        return http_server.Reply(body, status, headers, cut=fault.cut, reset=fault.reset)
 
     def _normal(self, request: Request) -> tuple[int, "Json | str | Fault"]:
         wire = _wire(request.path)
@@ -268,64 +256,3 @@ def _error(path: str, status: int, message: str) -> Json:
     if ":generateContent" in path:
         return {"error": {"code": status, "message": message, "status": "SCRIPTED"}}
     return {"error": {"message": message, "type": "scripted", "param": None, "code": None}}
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False  # joined by server_close, so that nothing outlives the test
-    request_queue_size = 128
-
-    def __init__(self, standin: StandIn) -> None:
-        self.standin = standin
-        self._open: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        # Without the base class's shutdown(SHUT_WR), whose FIN would arrive before the RST of a reset.
-        self._open.discard(request)
-        self.close_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Keep what the script raised for `__exit__`; a client that hung up is what half of these tests are about."""
-        error = sys.exception()
-        if error is not None and not isinstance(error, OSError):
-            self.standin.errors.append(error)
-
-    def hang_up(self) -> None:
-        """End the kept-alive connections, whose threads wait for a next request."""
-        for connection in list(self._open):
-            with contextlib.suppress(OSError):  # closed by its own thread in the meantime
-                connection.shutdown(socket.SHUT_RDWR)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # 40 ms a reply otherwise, with keep-alive
-    wbufsize = -1  # headers and body in one segment
-    timeout = MAX_HOLD_SECONDS
-
-    def do_POST(self) -> None:
-        length = int(self.headers.get("content-length", 0))
-        if length > MAX_REQUEST_BYTES:
-            self.send_error(413)
-            return
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(self.path, headers, json.loads(self.rfile.read(length) or b"{}"))
-        status, body, fault = self.server.standin.answer(request)
-        self.close_connection = self.close_connection or fault.cut or fault.reset
-        if fault.reset:
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            return
-        self.send_response(status)
-        extra = {name.lower(): value for name, value in fault.headers.items()}
-        for name, value in {"content-type": "application/json", "content-length": str(len(body)), **extra}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if fault.cut else body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep pytest's output clean."""

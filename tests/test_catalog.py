@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from console import litellm_environment
+from console import litellm_environment, run_python
 
 from llm_tester import catalog
 from llm_tester.errors import ConfigError
@@ -50,15 +48,8 @@ print(json.dumps(answer))
 @pytest.fixture(scope="module")
 def litellm_says() -> dict[str, Any]:
     canonical = {slug: catalog.env_keys(slug)[0] for slug in catalog.known_slugs() if catalog.env_keys(slug)}
-    run = subprocess.run(
-        [sys.executable, "-c", ASK_LITELLM],
-        input=json.dumps(canonical),
-        env=litellm_environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
+    run = run_python(ASK_LITELLM, env=litellm_environment(), stdin=json.dumps(canonical))
+    assert run.returncode == 0, run.stderr
     answer: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     return answer
 
@@ -68,17 +59,6 @@ def fresh() -> Iterator[None]:
     catalog.reset()
     yield
     catalog.reset()
-
-
-def test_nothing_imports_litellm() -> None:
-    code = (
-        "import sys\n"
-        "from llm_tester import catalog\n"
-        "catalog.litellm_version(), catalog.known_slugs(), catalog.env_keys('groq'), catalog.model_names('groq')\n"
-        "assert catalog.model_entry('openai', 'gpt-4o')\n"
-        "sys.exit('litellm' in sys.modules)\n"
-    )
-    subprocess.run([sys.executable, "-c", code], env=litellm_environment(), check=True, timeout=60)
 
 
 def test_version() -> None:
@@ -144,7 +124,6 @@ def test_env_keys_are_those_that_the_router_reads(litellm_says: dict[str, Any]) 
 
 def test_every_variable_is_named_in_litellms_code() -> None:
     spec = importlib.util.find_spec("litellm")
-    assert spec is not None
     assert spec.submodule_search_locations
     package = Path(spec.submodule_search_locations[0])
     files = [*package.glob("*.py"), *(package / "llms").rglob("*.py"), *(package / "llms").rglob("*.json")]
@@ -292,7 +271,7 @@ def test_a_broken_bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: 
 
 
 @pytest.mark.usefixtures("fresh")
-def test_the_endpoints_file_stands_in_for_the_enum(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_endpoints_file_is_read_if_the_enum_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "types").mkdir()
     (tmp_path / "types" / "utils.py").write_text("# the enum has moved\n", encoding="utf-8")
     (tmp_path / "provider_endpoints_support_backup.json").write_text('{"providers": {"groq": {}}}', encoding="utf-8")

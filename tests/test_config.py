@@ -35,7 +35,7 @@ BAD_ENTRIES: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("entry", "place", "message"), BAD_ENTRIES)
-def test_a_bad_entry_names_the_file_the_place_and_the_mend(
+def test_a_bad_entry_names_the_file_the_place_and_the_fix(
     entry: dict[str, Any], place: str, message: str, write_config: Write
 ) -> None:
     path = write_config({"x": {"provider_type": "openai", **entry}})
@@ -63,7 +63,7 @@ def test_a_bad_entry_names_the_file_the_place_and_the_mend(
         ('{"max_age": -1}', "max_age"),
     ],
 )
-def test_a_bad_file_names_itself_and_the_mend(text: str, message: str, tmp_path: Path) -> None:
+def test_a_bad_file_names_itself_and_the_fix(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
@@ -79,7 +79,7 @@ def test_a_file_that_is_not_text_names_itself(tmp_path: Path) -> None:
         settings.settings()
 
 
-def test_the_file_is_the_argument_else_the_variable_else_the_working_directory(
+def test_the_config_is_the_arguments_or_the_variables_or_the_directorys(
     tmp_path: Path, write_config: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = write_config({"here": {"provider_type": "mock"}})
@@ -95,7 +95,7 @@ def test_the_file_is_the_argument_else_the_variable_else_the_working_directory(
     assert settings.settings().enabled_names() == ["given"]
 
 
-def test_no_file_is_fine_and_a_named_one_that_is_missing_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_config_is_an_error_only_if_it_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.settings().path is None
     monkeypatch.setenv("LLM_TESTER_CONFIG", "nowhere.json")
     reset_provider_cache()
@@ -103,10 +103,9 @@ def test_no_file_is_fine_and_a_named_one_that_is_missing_is_not(monkeypatch: pyt
         settings.settings()
 
 
-def test_an_entry_is_laid_over_the_package_s_own(write_config: Write) -> None:
+def test_an_entry_overrides_the_packages_own(write_config: Write) -> None:
     write_config({"openai": {"default_model": "gpt-5.4-nano", "timeout": 5}, "mistral": True, "google": False})
     openai = load_provider_config("openai")
-    assert openai is not None
     assert (openai.default(), openai.timeout, openai.env_key) == ("gpt-5.4-nano", 5.0, "OPENAI_API_KEY")
     assert len(openai.models) > 1
     assert settings.settings().enabled_names() == ["openai", "mistral"]
@@ -115,7 +114,6 @@ def test_an_entry_is_laid_over_the_package_s_own(write_config: Write) -> None:
 def test_base_url_is_api_base(write_config: Write) -> None:
     write_config({"x": {"provider_type": "openai", "base_url": "http://127.0.0.1:9/v1", "models": ["m"]}})
     entry = load_provider_config("x")
-    assert entry is not None
     assert entry.api_base == "http://127.0.0.1:9/v1"
 
 
@@ -125,7 +123,6 @@ def test_a_key_comes_from_the_environment_before_the_dotenv_file(
     (tmp_path / ".env").write_text("OPENAI_API_KEY=from-the-file\n")
     write_config()
     provider = get_llm_provider("openai")
-    assert provider is not None
     assert provider.get_api_key() == "from-the-file"
     assert "OPENAI_API_KEY" not in os.environ
     monkeypatch.setenv("OPENAI_API_KEY", "from-the-environment")
@@ -134,23 +131,21 @@ def test_a_key_comes_from_the_environment_before_the_dotenv_file(
     assert provider.get_api_key() == "from-the-file"
 
 
-def test_a_vendor_s_key_does_not_go_to_another_address(write_config: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vendors_key_is_not_sent_to_another_address(write_config: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "the-vendor-s-own")
     write_config({"my-server": {"provider_type": "openai", "api_base": "http://127.0.0.1:9/v1", "models": ["m"]}})
     provider = get_llm_provider("my-server")
-    assert provider is not None
     assert provider.get_api_key() is None
     assert provider.missing_key() is None
     monkeypatch.setenv("MY_SERVER_API_KEY", "its-own")
     assert provider.get_api_key() == "its-own"
 
 
-def test_the_package_s_own_configs_are_valid_and_their_models_known() -> None:
+def test_the_packages_own_configs_are_valid() -> None:
     from llm_tester import catalog
 
     for name in ("openai", "anthropic", "mistral", "google", "pydantic_ai", "mock"):
         provider = get_llm_provider(name)
-        assert provider is not None
         assert provider.get_default_model()
         for model in provider.config.models:
             place = provider._catalog_name(model.name)

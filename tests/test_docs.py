@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 from conftest import ROOT
 from doc_pages import FENCE, PAGES
 
+from llm_tester import RunResult
 from llm_tester.__main__ import main
 
 BLOCKS = [
@@ -17,6 +19,9 @@ BLOCKS = [
     for page in PAGES
     for number, (kind, text) in enumerate(FENCE.findall(page.read_text(encoding="utf-8")), 1)
 ]
+
+
+SAMPLE = ("smollm-openai", "smollm-anthropic", "smollm-pydantic-ai")
 
 
 def of_kind(*kinds: str) -> list[object]:
@@ -65,7 +70,8 @@ def test_the_documented_floors_are_those_of_the_package() -> None:
     assert {f"{name.lower()}>={floor}" for name, floor in rows} == declared
 
 
-def test_the_output_in_the_readme_is_the_real_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_sample_cases_print_what_the_readme_shows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With no key and no network: each of the three providers replays its recordings."""
     monkeypatch.setenv("CI", "true")
     [shown] = [text for _, kind, text in BLOCKS if kind == "text"][:1]
     arguments = ["run", "--config", str(ROOT / "config.json"), "--output", str(tmp_path / "out")]
@@ -73,3 +79,7 @@ def test_the_output_in_the_readme_is_the_real_one(monkeypatch: pytest.MonkeyPatc
     real = {line.strip() for line in output.splitlines()}
     for line in shown.splitlines():
         assert line.strip() in real
+    results = RunResult.load(tmp_path / "out/results.json").results
+    assert Counter(item.provider for item in results) == dict.fromkeys(SAMPLE, 6)
+    assert all(item.usage.replayed and item.usage.total_tokens for item in results)
+    assert all("SmolLM2" in item.usage.origin for item in results)

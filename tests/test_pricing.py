@@ -19,6 +19,7 @@ from typing import Any
 import genai_prices
 import pytest
 from conftest import ROOT
+from console import litellm_environment, run_python
 from genai_prices.data_snapshot import get_snapshot
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -51,14 +52,12 @@ typed_prices = pytest.mark.skipif(
 
 def litellm_price(slug: str, model: str) -> Price:
     price = price_from_litellm(slug, model)
-    assert price is not None
     assert price.source == f"litellm {catalog.litellm_version()}"
     return price
 
 
 def genai_price(slug: str, model: str) -> Price:
     price = price_from_genai(slug, model)
-    assert price is not None
     assert price.source == f"genai-prices {genai_prices.__version__}"
     return price
 
@@ -171,19 +170,18 @@ def test_a_price_shows_every_rate() -> None:
         ("github_copilot", "gpt-4o"),  # a subscription
     ],
 )
-def test_unknown_is_none(slug: str, model: str) -> None:
+def test_an_unknown_price_is_none(slug: str, model: str) -> None:
     assert price_from_litellm(slug, model) is None
     assert price_from_genai(slug, model) is None
     assert quote(slug, model) == Quote(None, None)
 
 
-def test_no_zero_without_a_reason() -> None:
+def test_a_price_of_zero_has_a_reason() -> None:
     for slug in catalog.known_slugs():
         for model in catalog.model_names(slug):
             price = price_from_litellm(slug, model)
             if price is not None and price.input == price.output == 0:
                 entry = catalog.model_entry(slug, model)
-                assert entry is not None
                 assert entry.get("source") or slug in ("ollama", "ollama_chat", "lemonade"), (slug, model)
 
 
@@ -449,16 +447,9 @@ print(json.dumps([compared, different]))
 
 
 def test_litellm_computes_the_same() -> None:
-    local = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True"}
-    run = subprocess.run(
-        [sys.executable, "-c", ASK_LITELLM],
-        input=json.dumps([asdict(tokens) for tokens in USAGES]),
-        env={**os.environ, **local, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
+    usages = json.dumps([asdict(tokens) for tokens in USAGES])
+    run = run_python(ASK_LITELLM, env=litellm_environment(), stdin=usages)
+    assert run.returncode == 0, run.stderr
     compared, different = json.loads(run.stdout.splitlines()[-1])
     assert different == []
     assert compared > 2_500
@@ -494,7 +485,6 @@ def test_every_mapped_provider_exists_in_both_packages() -> None:
 
 def test_litellms_rules_that_are_code_are_still_there() -> None:
     spec = importlib.util.find_spec("litellm")
-    assert spec is not None
     assert spec.submodule_search_locations
     package = Path(spec.submodule_search_locations[0])
     calculator = (package / "litellm_core_utils" / "llm_cost_calc" / "utils.py").read_text(encoding="utf-8")
@@ -529,7 +519,6 @@ def tokenizer() -> Any:
     """The one tokenizer that LiteLLM ships in its package, Claude 2's."""
     tokenizers = pytest.importorskip("tokenizers")
     spec = importlib.util.find_spec("litellm")
-    assert spec is not None
     assert spec.submodule_search_locations
     folder = Path(spec.submodule_search_locations[0]) / "litellm_core_utils" / "tokenizers"
     return tokenizers.Tokenizer.from_file(str(folder / "anthropic_tokenizer.json"))

@@ -25,7 +25,7 @@ def cases(tmp_path: Path) -> Path:
     return tmp_path / "cases"
 
 
-def test_a_right_reply_scores_100_and_a_wrong_field_tells(cases: Path) -> None:
+def test_a_right_reply_scores_100_and_a_wrong_field_is_named(cases: Path) -> None:
     register_mock_response("*", {"name": "Aurora Lamp", "price": 40})
     tester = LLMTester(["mock"], cases)
     [case] = tester.discover_test_cases()
@@ -49,7 +49,7 @@ def test_a_right_reply_scores_100_and_a_wrong_field_tells(cases: Path) -> None:
     ],
     ids=["empty", "prose", "cut", "list", "missing field", "wrong type", "5 MB"],
 )
-def test_a_reply_that_is_no_instance_is_invalid_and_scores_0(reply: str, problem: str, cases: Path) -> None:
+def test_an_invalid_reply_scores_0(reply: str, problem: str, cases: Path) -> None:
     register_mock_response("*", reply)
     tester = LLMTester(["mock"], cases)
     [result] = tester.run_tests().results
@@ -88,32 +88,16 @@ def test_by_default_recorded_is_replayed_and_the_rest_called_where_a_key_is_set(
     assert "--record once" in str(under_ci.command)
     monkeypatch.delenv("CI")
     [live] = LLMTester(["x"], cases).run_tests().results
-    assert live.usage is not None
     assert (live.status, live.usage.replayed, len(server.requests)) == ("ok", False, 1)
     monkeypatch.delenv("X_API_KEY")
     monkeypatch.setenv("CI", "true")
     run = LLMTester(["x"], cases).run_tests()
     [replayed] = run.results
-    assert replayed.usage is not None
     assert (replayed.usage.replayed, len(server.requests)) == (True, 1)
     assert replayed.usage.total_cost == live.usage.total_cost
     assert run.spent_usd == 0.0
     assert replayed.age_days is not None
     assert "cassettes/products/lamp/x/small.yaml" in str(replayed.cassette)
-
-
-def test_a_changed_prompt_fails_with_the_command_that_records_again(
-    cases: Path, write_config: Write, standin: Callable[..., StandIn]
-) -> None:
-    server = standin(json.dumps(LAMP))
-    write_config({"x": openai_entry(server)})
-    LLMTester(["x"], cases).run_tests()
-    (cases / "products/tests/prompts/lamp.txt").write_text("Extract the thing.")
-    [result] = LLMTester(["x"], cases).run_tests().results
-    assert (result.status, result.error) == ("failed", "CassetteMismatch")
-    assert "-        Extract the product." in str(result.problem)
-    assert "llm-tester run -m products/lamp -p x:small --cases cases --record rewrite" in str(result.problem)
-    assert len(server.requests) == 1
 
 
 def test_repeats_are_interactions_of_their_own(
@@ -130,7 +114,7 @@ def test_repeats_are_interactions_of_their_own(
 
 
 @pytest.mark.parametrize("record", ["once", "none"])
-def test_threads_get_each_their_own_reply(
+def test_each_thread_gets_its_own_reply(
     record: str, tmp_path: Path, write_config: Write, standin: Callable[..., StandIn]
 ) -> None:
     root = tmp_path / "cases"
@@ -182,7 +166,7 @@ def test_a_results_file_that_is_not_ours_is_refused(content: str, message: str, 
         RunResult.load(path)
 
 
-def test_another_s_file_is_not_written_over(tmp_path: Path, cases: Path) -> None:
+def test_a_file_of_another_program_is_not_overwritten(tmp_path: Path, cases: Path) -> None:
     path = tmp_path / "r.json"
     path.write_text("precious")
     run = LLMTester(["mock"], cases).run_tests()
@@ -219,7 +203,7 @@ def test_a_budget_ends_the_run_cleanly(cases: Path, write_config: Write, standin
 
 
 @pytest.mark.parametrize("limit", [0, -1, float("nan"), float("inf"), True, "1"])
-def test_a_budget_that_is_none_is_refused(limit: Any, cases: Path) -> None:
+def test_an_unusable_budget_is_refused(limit: Any, cases: Path) -> None:
     with pytest.raises(BudgetError, match="unusable"):
         LLMTester(["mock"], cases).run_tests(max_cost=limit)
 
@@ -233,11 +217,10 @@ def test_an_unknown_price_is_not_called_under_a_budget(
     assert (result.status, server.requests) == ("skipped", [])
     assert "cost_input" in str(result.problem)
     [free] = LLMTester(["x"], cases).run_tests().results
-    assert free.usage is not None
     assert free.usage.total_cost is None
 
 
-def test_which_models_are_run(cases: Path, write_config: Write) -> None:
+def test_targets_are_the_chosen_models(cases: Path, write_config: Write) -> None:
     models = ["a", {"name": "b:1", "default": True}, {"name": "c", "enabled": False}]
     write_config({"m": {"provider_type": "mock", "models": models}})
     assert LLMTester(["m"], cases).targets() == [("m", "b:1")]
@@ -254,7 +237,7 @@ def test_an_unknown_model_fails_in_its_own_column(cases: Path, write_config: Wri
     assert "did you mean right" in str(wrong.problem)
 
 
-def test_misuse_is_told(cases: Path) -> None:
+def test_misuse_raises(cases: Path) -> None:
     tester = LLMTester(["mock"], cases)
     with pytest.raises(ValueError, match="at least 1"):
         tester.run_tests(concurrency=0)

@@ -66,7 +66,7 @@ class TestEveryClient:
         assert not path.exists()
         assert left_open() == []
 
-    def test_the_wire_is_used_outside(self, client: str, server: Server, path: Path) -> None:
+    def test_requests_outside_a_cassette_use_the_network(self, client: str, server: Server, path: Path) -> None:
         with use_cassette(path, "once"):
             ask(client, "GET", f"{server.url}/in")
         assert ask(client, "GET", f"{server.url}/out")[0] == 200
@@ -87,7 +87,7 @@ class TestEveryClient:
             assert len(cassette.interactions) == 1
         assert len(server.seen) == 1
 
-    def test_an_error_reply_is_kept_and_answers_as_often_as_asked(self, client: str, path: Path) -> None:
+    def test_an_error_is_recorded_and_repeats(self, client: str, path: Path) -> None:
         with Server(lambda seen: Reply(b'{"error": "no"}', 401)) as server:
             with use_cassette(path, "once", record_errors=True):
                 assert ask(client, "GET", server.url + "/v1") == (401, b'{"error": "no"}')
@@ -150,7 +150,7 @@ class TestModes:
         with use_cassette(path):
             assert [asked(counter, n=1), asked(counter, n=1), asked(counter, n=2)] == [1, 3, 2]
 
-    def test_all_records_anew_and_keeps_what_nothing_asked_for(self, counter: Server, path: Path) -> None:
+    def test_all_records_again_and_keeps_unused_interactions(self, counter: Server, path: Path) -> None:
         with use_cassette(path, "all"):
             [asked(counter, n=n) for n in (1, 2, 2, 3)]
         with use_cassette(path, "all") as cassette:
@@ -159,7 +159,7 @@ class TestModes:
         counts = [item.response["body"]["json"]["count"] for item in Cassette(path).interactions]
         assert counts == [1, 5, 3, 4, 6]
 
-    def test_rewrite_drops_what_nothing_asked_for_at_the_end(self, counter: Server, path: Path) -> None:
+    def test_rewrite_drops_unused_interactions_at_the_end(self, counter: Server, path: Path) -> None:
         with use_cassette(path, "rewrite"):
             [asked(counter, n=n) for n in (1, 2)]
         with use_cassette(path, "rewrite"):
@@ -180,7 +180,7 @@ class TestModes:
             raise ZeroDivisionError
         assert [item.response["body"]["json"]["count"] for item in Cassette(path).interactions] == [1, 3]
 
-    def test_a_refusal_before_it_takes_no_place_of_a_reply(self, path: Path) -> None:
+    def test_a_refused_request_does_not_use_up_a_reply(self, path: Path) -> None:
         statuses = iter([200, 503, 200])
         with Server(lambda seen: Reply(b"{}", next(statuses))) as server:
             with use_cassette(path, "once"):
@@ -235,7 +235,7 @@ class TestModes:
 
 
 class TestUnused:
-    def test_an_interaction_that_nothing_asked_for_is_told(self, server: Server, path: Path) -> None:
+    def test_an_unused_interaction_is_reported(self, server: Server, path: Path) -> None:
         with use_cassette(path, "once"):
             ask("httpx", "GET", f"{server.url}/a")
             ask("httpx", "GET", f"{server.url}/b")
@@ -253,7 +253,7 @@ class TestUnused:
             ask("httpx", "GET", f"{server.url}/b")
             ask("httpx", "GET", f"{server.url}/a")
 
-    def test_recording_anew_does_not_ask_for_the_old(self, server: Server, path: Path) -> None:
+    def test_recording_again_reports_no_unused_interaction(self, server: Server, path: Path) -> None:
         with use_cassette(path, "once"):
             ask("httpx", "GET", f"{server.url}/a")
         with use_cassette(path, "all", fail_on_unused=True):
@@ -272,7 +272,7 @@ class TestMetadata:
         assert recorded["seconds"] >= 0
         assert Cassette(path).age_days() == pytest.approx(0, abs=0.1)
 
-    def test_a_stand_in_is_called_one(self, server: Server, path: Path) -> None:
+    def test_the_origin_names_a_stand_in(self, server: Server, path: Path) -> None:
         with use_cassette(path, "once", origin="stand-in: a test"):
             ask("httpx", "GET", f"{server.url}/a")
         assert Cassette(path).interactions[0].recorded["origin"] == "stand-in: a test"
@@ -356,7 +356,7 @@ class TestMetadata:
         with use_cassette(path):
             assert [ask("httpx", "GET", server.url)[0] for _ in range(2)] == [500, 200]
 
-    def test_a_failure_on_file_is_asked_again_and_replaced(self, path: Path) -> None:
+    def test_a_recorded_failure_is_called_again_and_replaced(self, path: Path) -> None:
         """new_episodes does not replay a recorded error; the reply takes its place."""
         statuses = iter([500, 200])
         with Server(lambda seen: Reply(b"{}", next(statuses))) as server:
@@ -439,29 +439,29 @@ class TestErrorsThatSomethingSwallowed:
         exec("def swallow(ask, *args):\n  try:\n    ask(*args)\n  except BaseException:\n    pass", library)
         library["swallow"](ask, "httpx", "GET", url)
 
-    def test_a_swallowed_mismatch_is_raised_at_the_end(self, server: Server, path: Path) -> None:
+    def test_mismatch_is_raised_at_the_end_of_the_cassette(self, server: Server, path: Path) -> None:
         with pytest.raises(CassetteMismatch), use_cassette(path):
             self.swallowing(server.url)
         assert left_open() == []
 
-    def test_a_mismatch_replaces_the_users_exception(self, server: Server, path: Path) -> None:
+    def test_mismatch_replaces_the_users_exception(self, server: Server, path: Path) -> None:
         with pytest.raises(CassetteMismatch) as caught, use_cassette(path):
             self.swallowing(server.url)
             raise ZeroDivisionError
         assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
-    def test_a_swallowed_mismatch_is_raised_at_the_end_of_a_call(self, server: Server, path: Path) -> None:
+    def test_mismatch_is_raised_at_the_end_of_a_call(self, server: Server, path: Path) -> None:
         with use_cassette(path), pytest.raises(CassetteMismatch), cassettes.call():
             self.swallowing(server.url)
 
-    def test_a_mismatch_replaces_the_users_exception_in_a_call(self, server: Server, path: Path) -> None:
+    def test_mismatch_replaces_the_exception_of_a_call(self, server: Server, path: Path) -> None:
         with use_cassette(path), pytest.raises(CassetteMismatch), cassettes.call():
             self.swallowing(server.url)
             raise ZeroDivisionError
         with pytest.raises(ZeroDivisionError), cassettes.call():
             raise ZeroDivisionError
 
-    def test_an_sdk_cannot_hide_that_a_reply_was_not_saved(self, path: Path) -> None:
+    def test_a_reply_that_cannot_be_saved_raises_through_an_sdk(self, path: Path) -> None:
         def answer(seen: Seen) -> Reply:
             path.mkdir(exist_ok=True)
             return Reply(CHAT)
@@ -479,7 +479,7 @@ class TestNeighbours:
     vcr = pytest.importorskip("vcr")
 
     @pytest.mark.parametrize("client", ["httpx", "httpx2", "aiohttp"])
-    def test_ours_inside_of_vcrpys_gets_the_requests(self, client: str, server: Server, path: Path) -> None:
+    def test_a_cassette_inside_one_of_vcrpy_gets_the_requests(self, client: str, server: Server, path: Path) -> None:
         theirs = str(path.parent / "theirs.yaml")
         with self.vcr.use_cassette(theirs, record_mode="once") as outer:
             with use_cassette(path, "once"):
@@ -490,7 +490,7 @@ class TestNeighbours:
         assert left_open() == []
 
     @pytest.mark.parametrize("client", CLIENTS)
-    def test_vcrpys_inside_of_ours_gets_the_requests(self, client: str, server: Server, path: Path) -> None:
+    def test_one_of_vcrpy_inside_a_cassette_gets_the_requests(self, client: str, server: Server, path: Path) -> None:
         theirs = str(path.parent / "theirs.yaml")
         with use_cassette(path, "once") as outer:
             with self.vcr.use_cassette(theirs, record_mode="once") as inner:
@@ -500,7 +500,7 @@ class TestNeighbours:
             assert f"{server.url}/b" in [item.request["uri"] for item in outer.interactions]
         assert left_open() == []
 
-    def test_ours_stays_in_force_where_vcrpys_ends_first(self, server: Server, path: Path) -> None:
+    def test_a_cassette_goes_on_if_one_of_vcrpy_ends_first(self, server: Server, path: Path) -> None:
         theirs = self.vcr.use_cassette(str(path.parent / "theirs.yaml"), record_mode="once")
         theirs.__enter__()
         with use_cassette(path, "once"):
@@ -512,7 +512,7 @@ class TestNeighbours:
             assert [item.request["uri"] for item in second.interactions] == [f"{server.url}/b"]
         assert left_open() == []
 
-    def test_vcrpys_that_ends_last_leaves_requests_untouched(self, server: Server, path: Path) -> None:
+    def test_a_cassette_of_vcrpy_that_ends_last_leaves_requests_unpatched(self, server: Server, path: Path) -> None:
         theirs = self.vcr.use_cassette(str(path.parent / "theirs.yaml"), record_mode="once")
         with use_cassette(path, "once"):
             theirs.__enter__()
@@ -523,7 +523,7 @@ class TestNeighbours:
         assert left_open() == []
 
 
-def test_a_real_client_of_ones_own_may_be_older_than_the_cassette(server: Server, path: Path) -> None:
+def test_a_users_client_may_be_older_than_the_cassette(server: Server, path: Path) -> None:
     with httpx.Client(trust_env=False, verify=False) as client:
         client.get(f"{server.url}/before")
         with use_cassette(path, "once"):

@@ -107,7 +107,7 @@ class TestBodies:
         with pytest.raises(CassetteMismatch), use_cassette(path):
             ask(client, "POST", server.url, data=b"\xff\x00two")
 
-    def test_cookies_and_what_else_is_personal_are_not_kept(self, client: str, path: Path) -> None:
+    def test_cookies_and_personal_headers_are_not_recorded(self, client: str, path: Path) -> None:
         headers = {"set-cookie": "session=abc", "x-request-id": "r", "retry-after": "3", "openai-organization": "o"}
         with Server(lambda seen: Reply(b"{}", headers=headers)) as server:
             twice(path, lambda: ask(client, "GET", server.url, headers={"cookie": "session=abc", "user-agent": "me"}))
@@ -203,7 +203,7 @@ class TestRequests:
 
             assert twice(path, work) == (200, 200)
 
-    def test_what_is_asked_through_a_proxy_is_what_is_recorded(self, server: Server, path: Path) -> None:
+    def test_a_request_through_a_proxy_is_recorded_with_its_own_address(self, server: Server, path: Path) -> None:
         with urllib3.ProxyManager(server.url) as proxy:
             first, again = twice(
                 path, lambda: proxy.request("GET", "http://a.test/v1?next=http://b.test/").json()["path"]
@@ -211,7 +211,7 @@ class TestRequests:
         assert first == again == "http://a.test/v1?next=http://b.test/"
         assert Cassette(path).interactions[0].request["uri"] == "http://a.test/v1?next=http://b.test/"
 
-    def test_no_tunnel_is_dug_for_a_replay(self, path: Path) -> None:
+    def test_a_replay_opens_no_proxy_tunnel(self, path: Path) -> None:
         def work() -> None:
             with urllib3.ProxyManager(server.url, retries=False) as proxy:
                 proxy.request("GET", "https://a.test/v1")
@@ -396,7 +396,7 @@ class TestTasks:
             assert [seen.path for seen in server.seen] == ["/outside"]
 
     def test_a_stream_outside_is_not_held_back(self, tmp_path: Path) -> None:
-        """The first chunk arrives while the server waits to be told that it has."""
+        """The first chunk arrives while the server still waits to send the second."""
         arrived = threading.Event()
         body = b"data: first\n\n"
 

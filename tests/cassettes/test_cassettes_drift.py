@@ -1,4 +1,4 @@
-"""A request that is not what was recorded: told once, with what changed, through every layer that would hide it."""
+"""A request that is not what was recorded: one error with the difference, through every layer that would swallow it."""
 
 # ruff: noqa: PT012 (a server around a cassette around a client reads better in steps)
 
@@ -94,7 +94,7 @@ def pydantic_ai(url: str, prompt: str, **options: Any) -> str:
 
 @pytest.mark.parametrize("route", [litellm_sync, litellm_async, openai_sdk, openai_async, pydantic_ai])
 class TestThroughEveryLayer:
-    def test_a_drift_is_raised_once_and_never_retried(
+    def test_a_mismatch_is_raised_once_and_never_retried(
         self, route: Any, server: Server, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with use_cassette(path, "once", again="llm-tester run --record rewrite"):
@@ -226,7 +226,7 @@ class TestWhatTheErrorSays:
         with use_cassette(path):
             ask("httpx", "POST", f"{server.url}/?b=2&a=1", data=b'{"y": [1, {"z": 2.5}], "x": 0.0}')
 
-    def test_the_body_need_not_match_where_that_is_wanted(self, server: Server, path: Path) -> None:
+    def test_the_body_need_not_match_with_match_body_false(self, server: Server, path: Path) -> None:
         self.recorded(path, server, {"a": 1})
         with use_cassette(path, match_body=False):
             ask("httpx", "POST", f"{server.url}/0", json={"a": 2})
@@ -240,7 +240,7 @@ class TestWhatTheErrorSays:
             ask("httpx", "POST", f"{server.url}/0", json={"a": "became-known-later"})
         assert "became-known-later" not in self.mismatch(path, "POST", f"{server.url}/0", json={"a": 1})
 
-    def test_it_passes_a_handler_of_every_exception(self, path: Path) -> None:
+    def test_except_exception_does_not_catch_a_mismatch(self, path: Path) -> None:
         with pytest.raises(CassetteMismatch), use_cassette(path):
             try:
                 httpx.get("http://127.0.0.1:9/", trust_env=False)

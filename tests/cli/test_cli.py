@@ -1,9 +1,7 @@
 """The command line as a user meets it: output, files, exit codes."""
 
 import json
-import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -15,52 +13,26 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 from conftest import ROOT
-from console import invoke
+from console import invoke, started_script
 from sample_cases import LAMP, openai_entry, write_case
 from standins import Fault, Reply, StandIn
 
 from llm_tester import RunResult
-from llm_tester.utils.cost_manager import CostReport
 
 Write = Callable[..., Path]
 
 
-def test_in_an_empty_directory_run_says_what_to_do() -> None:
-    result = invoke("run")
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
+@pytest.mark.parametrize("folder", ["cases", "another"])
+def test_run_without_cases_exits_with_2_and_names_init(folder: str, dry_run: tuple[str, ...]) -> None:
+    """Both without a folder of cases and with an empty one."""
+    Path(folder).mkdir()
+    result = invoke("run", *dry_run)
     assert result.exit_code == 2
     assert "llm-tester init" in result.output
 
 
-def test_init_writes_what_runs_at_once_and_nothing_over_anything(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CI", "true")
-    assert invoke("init").exit_code == 0
-    result = invoke("run")
-    assert result.exit_code == 0
-    assert "replayed: SmolLM2" in result.output
-    assert RunResult.load(tmp_path / "llm_tester_results/results.json").results[0].usage is not None
-    before = (tmp_path / "config.json").read_text()
-    again = invoke("init")
-    assert again.exit_code == 2
-    assert "stands there already; nothing was written" in again.output
-    assert (tmp_path / "config.json").read_text() == before
-
-
-def test_the_sample_cases_replay_with_no_key_and_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("CI", "true")
-    result = invoke("run", "--config", str(ROOT / "config.json"), "--output", str(tmp_path / "out"))
-    assert result.exit_code == 0, result.output
-    run = RunResult.load(tmp_path / "out/results.json")
-    assert len(run.results) == 18
-    assert {item.provider for item in run.results} == {"smollm-openai", "smollm-anthropic", "smollm-pydantic-ai"}
-    assert all(item.usage and item.usage.replayed and item.usage.total_tokens for item in run.results)
-    assert all(item.usage and "SmolLM2" in str(item.usage.origin) for item in run.results)
-    assert any(item.accuracy == 100.0 for item in run.results)
-    assert any((item.accuracy or 0.0) < 100.0 for item in run.results)
-
-
-def test_what_is_written_says_what_was_found(mock_run: Callable[..., Path], tmp_path: Path) -> None:
+def test_run_writes_its_results_and_reports(mock_run: Callable[..., Path], tmp_path: Path) -> None:
     mock_run()
     result = invoke("run", "--output", "out")
     assert result.exit_code == 0
@@ -70,33 +42,6 @@ def test_what_is_written_says_what_was_found(mock_run: Callable[..., Path], tmp_
     assert "products" in (tmp_path / "out/report.html").read_text()
     schema = json.loads((ROOT / "docs/results.schema.json").read_text())
     jsonschema.validate(json.loads((tmp_path / "out/results.json").read_text()), schema)
-
-
-def test_the_command_that_a_drift_names_records_that_case_again_and_no_other(
-    tmp_path: Path, write_config: Write, standin: Callable[..., StandIn]
-) -> None:
-    for name in ("desk lamp", "lamp"):
-        write_case(tmp_path / "cases", name=name)
-    server = standin(json.dumps(LAMP))
-    write_config({"x": openai_entry(server)})
-    assert invoke("run").exit_code == 0
-    (tmp_path / "cases/products/tests/prompts/desk lamp.txt").write_text("Extract the thing.")
-    drifted = invoke("run")
-    assert (drifted.exit_code, len(server.requests)) == (1, 2)
-    program, *arguments = shlex.split(drifted.output.partition("to record again:")[2].splitlines()[0])
-    assert program == "llm-tester"
-    assert invoke(*arguments).exit_code == 0
-    assert len(server.requests) == 3
-    assert invoke("run", "--record", "none").exit_code == 0
-
-
-def test_costs_are_kept_over_runs(mock_run: Callable[..., Path], tmp_path: Path) -> None:
-    mock_run()
-    invoke("run", "--output", "out")
-    invoke("run", "--output", "out")
-    report = CostReport.load(tmp_path / "out/costs.json")
-    assert len(report.by("run_id")) == 2
-    assert "| m | m | 2 | 0 |" in (tmp_path / "out/costs.md").read_text()
 
 
 def test_the_published_schema_is_the_one_of_the_code() -> None:
@@ -113,6 +58,7 @@ def test_the_published_schema_is_the_one_of_the_code() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
+        (["run", "--config", "broken.json"], 2, "broken.json, line 2"),
         (["run", "-p", "nobody"], 2, "there is no provider 'nobody'"),
         (["run", "-m", "nothing"], 2, "has no module 'nothing'"),
         (["run", "-m", "products/lmap"], 2, "has no case 'products/lmap'; near ones are products/lamp"),
@@ -130,16 +76,17 @@ def test_the_published_schema_is_the_one_of_the_code() -> None:
         (["cassettes", "scan", "gone"], 2, "there is no such file or directory"),
     ],
 )
-def test_misuse_is_told_with_exit_code_2(
+def test_misuse_exits_with_2_and_says_what_is_wrong(
     arguments: list[str], code: int, message: str, mock_run: Callable[..., Path]
 ) -> None:
     mock_run()
+    Path("broken.json").write_text('{"providers": {\n  "house": {"models": ["house-1"],}\n}}')
     result = invoke(*arguments)
     assert result.exit_code == code
     assert message in " ".join(result.output.split())
 
 
-def test_a_failed_call_is_exit_code_1(mock_run: Callable[..., Path]) -> None:
+def test_a_failed_call_exits_with_1(mock_run: Callable[..., Path]) -> None:
     mock_run(error=400)
     result = invoke("run")
     assert result.exit_code == 1
@@ -147,7 +94,7 @@ def test_a_failed_call_is_exit_code_1(mock_run: Callable[..., Path]) -> None:
     assert "the provider refused the request" in result.output
 
 
-def test_a_wrong_reply_is_exit_code_0_unless_a_threshold_is_asked_for(mock_run: Callable[..., Path]) -> None:
+def test_a_wrong_reply_exits_with_0_unless_below_fail_under(mock_run: Callable[..., Path]) -> None:
     mock_run({"name": "Aurora Lamp", "price": 1})
     assert invoke("run").exit_code == 0
     result = invoke("run", "--fail-under", "60", "--junit", "junit.xml")
@@ -159,7 +106,7 @@ def test_a_wrong_reply_is_exit_code_0_unless_a_threshold_is_asked_for(mock_run: 
     assert invoke("run", "--fail-under", "50").exit_code == 0
 
 
-def test_a_foreign_file_is_not_written_over(mock_run: Callable[..., Path], tmp_path: Path) -> None:
+def test_files_of_other_programs_are_not_overwritten(mock_run: Callable[..., Path], tmp_path: Path) -> None:
     mock_run()
     for name in ("results.json", "report.md", "report.html", "costs.json", "costs.md"):
         path = tmp_path / "out" / name
@@ -174,7 +121,7 @@ def test_a_foreign_file_is_not_written_over(mock_run: Callable[..., Path], tmp_p
 
 
 @pytest.mark.parametrize("arguments", [("--output", "taken/out"), ("--junit", "taken/junit.xml")])
-def test_what_cannot_be_written_is_told_before_anything_is_called(
+def test_outputs_that_cannot_be_written_are_reported_before_any_call(
     arguments: tuple[str, str], mock_run: Callable[..., Path], tmp_path: Path
 ) -> None:
     mock_run()
@@ -185,9 +132,7 @@ def test_what_cannot_be_written_is_told_before_anything_is_called(
     assert "[1/1]" not in result.output
 
 
-def test_costs_of_another_format_are_told_before_anything_is_called(
-    mock_run: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_costs_of_another_format_are_reported_before_any_call(mock_run: Callable[..., Path], tmp_path: Path) -> None:
     mock_run()
     invoke("run", "--output", "out")
     costs = tmp_path / "out/costs.json"
@@ -268,7 +213,7 @@ def test_a_provider_that_cannot_start_does_not_stop_the_others(mock_run: Callabl
     assert "bad could not start" in result.output
 
 
-def test_scan_finds_a_key_and_unused_finds_what_nobody_asks_for(
+def test_scan_finds_a_key_and_unused_finds_unused_recordings(
     tmp_path: Path, write_config: Write, standin: Callable[..., StandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_case(tmp_path / "cases")
@@ -298,27 +243,34 @@ def test_ctrl_c_saves_what_was_done(tmp_path: Path, write_config: Write, standin
     held = threading.Event()
     server = standin(json.dumps(LAMP), faults=[None, Fault(hold=held)])
     write_config({"x": openai_entry(server)})
-    command = [sys.executable, "-u", "-m", "llm_tester", "run", "--output", "out"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
-    assert process.stdout is not None
-    assert "[1/2]" in process.stdout.readline()
-    while len(server.requests) < 2:
-        threading.Event().wait(0.01)
-    process.send_signal(signal.SIGINT)
-    held.set()
-    process.communicate(timeout=60)
-    assert process.returncode == 130
+    arguments = ("llm-tester", "run", "--output", "out")
+    with started_script(*arguments, cwd=tmp_path, PYTHONUNBUFFERED="1") as (process, output):
+        assert "[1/2]" in output.readline()
+        while len(server.requests) < 2:
+            threading.Event().wait(0.01)
+        process.send_signal(signal.SIGINT)
+        held.set()
+        output.read()
+        assert process.wait(60) == 130
     saved = RunResult.load(tmp_path / "out/results.json")
     assert [(item.name, item.status) for item in saved.results] == [("a", "ok"), ("b", "skipped")]
 
 
-def test_importing_the_package_imports_neither_library() -> None:
-    code = "import sys, llm_tester, llm_tester.__main__; print({'litellm', 'pydantic_ai', 'pytest'} & set(sys.modules))"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+HEAVY = """
+import sys, llm_tester, llm_tester.__main__, llm_tester.llm_tester, llm_tester.testing.faults
+from llm_tester import catalog
+catalog.litellm_version(), catalog.known_slugs(), catalog.env_keys("groq"), catalog.model_names("groq")
+assert catalog.model_entry("openai", "gpt-4o")
+print({"litellm", "pydantic_ai", "pytest"} & set(sys.modules))
+"""
+
+
+def test_importing_the_package_and_its_catalog_imports_neither_library_nor_pytest() -> None:
+    shown = subprocess.run([sys.executable, "-c", HEAVY], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "set()"
 
 
-def test_all_is_what_the_package_offers() -> None:
+def test_all_lists_the_public_names() -> None:
     import llm_tester
 
     assert llm_tester.__all__ == sorted(llm_tester.__all__)

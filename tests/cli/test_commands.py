@@ -87,7 +87,7 @@ def clean(project: Project, *arguments: str) -> int:
     return len(project.server.requests) - before
 
 
-def test_what_is_not_recorded_names_the_command_that_records_it(
+def test_a_missing_recording_names_the_command_that_records_it(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a key the result is skipped, and names a command that records it once a key is set."""
@@ -122,19 +122,21 @@ def test_many_skips_are_one_message_with_one_command(project: Project, monkeypat
 
 def test_a_changed_prompt_names_the_command_that_records_again(project: Project) -> None:
     """A drift is recorded again by the command that its message names, and no other case is."""
-    write_case(project.cases, name="second")
+    write_case(project.cases, name="desk lamp")
     project.run()
-    project.prompt("Extract another thing.")
+    project.prompt("Extract another thing.", "desk lamp")
     drifted = project.run()
     assert drifted.exit_code == 1
+    assert "-Extract the product." in drifted.output
     assert "to record again: " in drifted.output
+    assert [result.error for result in project.results().results] == ["CassetteMismatch", None]
     before = len(project.server.requests)
     assert execute(named(drifted)).exit_code == 0
     assert len(project.server.requests) == before + 1
     assert clean(project) == 0
 
 
-def test_a_drift_of_a_plain_prompt_leaves_its_variants_alone(project: Project) -> None:
+def test_a_changed_prompt_is_recorded_again_without_its_variants(project: Project) -> None:
     """A case with two prompts has two recordings; the command records the one that drifted."""
     project.prompt("Extract it briefly.", "lamp.brief")
     project.run()
@@ -175,7 +177,7 @@ def test_a_replayed_failure_says_so_and_how_to_record(project: Project, monkeypa
     assert clean(project) == 0
 
 
-def test_a_failure_on_file_is_called_again_if_a_key_is_set(project: Project) -> None:
+def test_a_recorded_failure_is_called_again_if_a_key_is_set(project: Project) -> None:
     """With a key, `auto` does not replay a recorded 401 but calls, and keeps the reply."""
     project.run()
     path = Path(project.results().results[0].cassette or "")
@@ -204,7 +206,7 @@ def test_failed_runs_what_failed_and_the_results_are_the_whole(project: Project)
     assert again.spent_usd == pytest.approx(sum(result.usage.total_cost or 0 for result in live if result.usage))
 
 
-def test_failed_says_if_nothing_failed_and_if_there_is_nothing_to_go_by(project: Project) -> None:
+def test_failed_says_if_nothing_failed_and_if_there_are_no_results(project: Project) -> None:
     """Without last results `--failed` is misuse; if all went well, there is nothing to do, and nothing changes."""
     nothing = project.run("--failed")
     assert (nothing.exit_code, "there are no results yet" in nothing.output) == (2, True)
@@ -217,7 +219,7 @@ def test_failed_says_if_nothing_failed_and_if_there_is_nothing_to_go_by(project:
     assert project.run("--failed", "--repeat", "2").exit_code == 2
 
 
-def test_failed_keeps_what_the_earlier_run_spent_apart(project: Project) -> None:
+def test_failed_counts_only_its_own_spending(project: Project) -> None:
     """What a run of what failed spends is its own; the text says how much of the results is from earlier runs."""
     write_case(project.cases, name="second")
     project.write(env_key="X_API_KEY", max_attempts=1)
@@ -350,9 +352,7 @@ def test_a_plain_prompt_next_to_others_is_named_alone(project: Project, monkeypa
     assert clean(project) == 0
 
 
-def test_the_command_keeps_other_directories_and_the_environment_s_config(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_names_other_directories_and_the_config(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """From Python with cassettes elsewhere, and with a config that the environment names, the command is whole."""
     monkeypatch.setenv("LLM_TESTER_CONFIG", str(project.config))
     monkeypatch.delenv("X_API_KEY")
@@ -387,7 +387,7 @@ def test_a_dry_run_of_what_failed_counts_only_that(project: Project) -> None:
     assert len(project.server.requests) == 2
 
 
-def test_a_mistyped_model_is_a_row_of_its_own_in_run_and_dry_run(project: Project) -> None:
+def test_a_mistyped_model_has_its_own_row_in_run_and_dry_run(project: Project) -> None:
     """`-p x -p openai:gtp-4o`: the one runs, the other says what it could have meant."""
     chosen = ("-p", "x", "-p", "openai:gtp-4o")
     dry = project.run("--dry-run", *chosen)
@@ -398,7 +398,7 @@ def test_a_mistyped_model_is_a_row_of_its_own_in_run_and_dry_run(project: Projec
     assert (ok.status, unknown.status, unknown.error) == ("ok", "failed", "UnknownModelError")
 
 
-def test_a_provider_none_of_whose_models_is_enabled_is_a_problem(project: Project) -> None:
+def test_a_provider_without_an_enabled_model_is_a_problem(project: Project) -> None:
     """`-p y:*` with every model disabled runs nothing of y, and says so; with nothing else it is misuse."""
     idle = {**openai_entry(project.server), "models": [{"name": "small", "enabled": False}]}
     project.configure({"x": openai_entry(project.server), "y": idle})
@@ -408,7 +408,7 @@ def test_a_provider_none_of_whose_models_is_enabled_is_a_problem(project: Projec
     assert (alone.exit_code, "nothing to run" in alone.output) == (2, True)
 
 
-def test_what_is_sent_to_a_model_is_estimated_with_its_schema_mode(project: Project) -> None:
+def test_the_estimate_counts_the_schema(project: Project) -> None:
     """The estimate of a run without a schema has fewer tokens, and the mode is shown, as it is in the results."""
     with_schema = project.run("--dry-run")
     project.write(env_key="X_API_KEY", structured_output="off")

@@ -89,6 +89,9 @@ def an_own_class(folder: Path, server: StandIn, block: int) -> dict[str, str]:
     return {}
 
 
+# Their commands run as the installed scripts, each in an interpreter of its own; the other pages' in forked processes.
+COLD = ("README.md", "add_a_provider.md")
+
 PREPARED: dict[str, Prepare] = {"pytest.md": an_own_project, "add_a_provider.md": an_own_class}
 
 
@@ -105,7 +108,7 @@ def test_the_commands_of_a_page_work_in_order(page: Path, tmp_path: Path, standi
         environment = prepare(tmp_path, server, number)
         for script, *arguments in commands(block):
             assert script in ("llm-tester", "pytest"), f"{page.name}: nothing runs {script!r}"
-            done = run_script(script, *arguments, cwd=tmp_path, **environment)
+            done = run_script(script, *arguments, cwd=tmp_path, cold=page.name in COLD, **environment)
             assert done.returncode == 0, f"{page.name}: {shlex.join([script, *arguments])}\n{done.stdout}"
 
 

@@ -1,7 +1,6 @@
 """A new user's first session: the console scripts in a new folder, with the mistakes that people make."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,16 +40,12 @@ def saved(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "llm_tester_results/results.json").read_text())
 
 
-def statuses(folder: Path) -> dict[str, str]:
-    return {result["name"]: result["status"] for result in saved(folder)["results"]}
-
-
 def recordings(folder: Path) -> list[Path]:
     return sorted((folder / "cassettes").rglob("*.yaml"))
 
 
 def test_init_writes_a_sample_that_runs_and_tests_at_once(tmp_path: Path) -> None:
-    """No key, no network: `llm-tester init`, `llm-tester run`, and the same cases with pytest."""
+    """No key, no network: `llm-tester init`, `llm-tester run`, `init` again, and the same cases with pytest."""
     first = run_script("llm-tester", "init", cwd=tmp_path)
     assert first.returncode == 0, first.stdout
     run = run_script("llm-tester", "run", cwd=tmp_path)
@@ -59,6 +54,11 @@ def test_init_writes_a_sample_that_runs_and_tests_at_once(tmp_path: Path) -> Non
     assert "spent: $0\n" in run.stdout
     written = {path.name for path in (tmp_path / "llm_tester_results").iterdir()}
     assert written == {"results.json", "report.md", "report.html", "costs.json", "costs.md"}
+    config = (tmp_path / "config.json").read_bytes()
+    again = run_script("llm-tester", "init", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "nothing was written" in again.stdout
+    assert (tmp_path / "config.json").read_bytes() == config
     (tmp_path / "pytest.ini").write_text("[pytest]\nllm_cases = cases\nllm_min_accuracy = 50\n")
     tests = run_script("pytest", "-q", "--llm-block-network", cwd=tmp_path)
     assert tests.returncode == 0, tests.stdout
@@ -106,62 +106,3 @@ def test_without_a_network_nothing_is_spent_and_nothing_recorded(folder: Path) -
     assert "at most" not in run.stdout
     assert (saved(folder)["spent_usd"], saved(folder)["at_most_usd"]) == (0, 0)
     assert recordings(folder) == []
-
-
-def test_a_config_that_is_not_json_is_named_with_its_line(folder: Path) -> None:
-    (folder / "config.json").write_text('{"providers": {\n  "house": {"models": ["house-1"],}\n}}')
-    run = run_script("llm-tester", "run", cwd=folder)
-    assert run.returncode == 2
-    assert "config.json, line 2" in run.stdout
-    assert "Traceback" not in run.stdout
-    assert not (folder / "llm_tester_results").exists()
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [[], ["--dry-run"], ["-m", "nothing"], ["-m", "products/nothing"], ["--cases", "nowhere"], ["--failed"]],
-    ids=" ".join,
-)
-def test_nothing_to_run_is_not_a_success(tmp_path: Path, arguments: list[str]) -> None:
-    """No folder of cases, an empty one, one without this module or case, and no results to run again."""
-    configure(tmp_path, "http://127.0.0.1:9")
-    (tmp_path / "cases").mkdir()
-    if arguments[:1] == ["-m"]:
-        write_case(tmp_path / "cases")
-    run = run_script("llm-tester", "run", *arguments, cwd=tmp_path)
-    assert run.returncode == 2, run.stdout
-    assert "Traceback" not in run.stdout
-
-
-def test_failed_runs_again_what_failed_and_keeps_the_rest(folder: Path, standin: Callable[..., StandIn]) -> None:
-    write_case(folder / "cases", name="desk", sources="The Pine Desk costs 240.50.")
-    server = standin(lambda body: Fault(500) if "Pine Desk" in json.dumps(body) and not mended else answer())
-    mended: list[bool] = []
-    configure(folder, server.url)
-    assert run_script("llm-tester", "run", cwd=folder, **{KEY: RIGHT}).returncode == 1
-    assert statuses(folder) == {"desk": "failed", "lamp": "ok"}
-    mended.append(True)
-    before = len(server.requests)
-    again = run_script("llm-tester", "run", "--failed", cwd=folder, **{KEY: RIGHT})
-    assert again.returncode == 0, again.stdout
-    assert statuses(folder) == {"desk": "ok", "lamp": "ok"}
-    assert len(server.requests) == before + 1
-
-
-def test_a_saved_baseline_is_compared_with_until_another_is_saved(
-    folder: Path, standin: Callable[..., StandIn]
-) -> None:
-    """A drop is found at each run against the same baseline, not only at the first."""
-    server = standin([answer(), Reply(json.dumps(LAMP | {"price": 1.0, "name": "Chair"}))])
-    configure(folder, server.url)
-    assert run_script("llm-tester", "run", cwd=folder, **{KEY: RIGHT}).returncode == 0
-    save = run_script("llm-tester", "baseline", "save", cwd=folder)
-    assert save.returncode == 0, save.stdout
-    baseline = (folder / "baseline.json").read_bytes()
-    shutil.rmtree(folder / "cassettes")
-    for _ in range(2):
-        run = run_script("llm-tester", "run", cwd=folder, **{KEY: RIGHT})
-        assert run.returncode == 0, run.stdout
-        assert "baseline" in run.stdout
-        assert "100.0" in run.stdout
-        assert (folder / "baseline.json").read_bytes() == baseline

@@ -76,7 +76,7 @@ class Unseen(BaseLLM):
 # How long it took
 
 
-def test_the_seconds_are_the_transports_and_not_the_classs_own(standin: Start, tmp_path: Path) -> None:
+def test_the_seconds_are_measured_and_not_what_the_class_claims(standin: Start, tmp_path: Path) -> None:
     """Outside a cassette, recorded and replayed: what the class claims does not count where an exchange was seen."""
     provider = OwnHttp(config(standin("text").url))
     assert 0 < provider.get_response("a", "b")[1].elapsed_seconds < 9_000
@@ -98,7 +98,7 @@ def test_the_seconds_are_the_transports_and_not_the_classs_own(standin: Start, t
 # What a failed call may have cost
 
 
-def test_a_client_that_the_recorder_does_not_see_is_judged_by_its_error(standin: Start) -> None:
+def test_a_failed_call_of_an_unpatched_client_is_billed_by_its_error(standin: Start) -> None:
     """A refused connection costs nothing; one that breaks after the request may have been billed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -134,7 +134,7 @@ def raised(*errors: Exception) -> Exception:
         (ValueError("cannot be read"), False),
     ],
 )
-def test_what_never_left_the_machine_is_told_from_what_did(error: Exception, expected: bool) -> None:
+def test_an_error_says_whether_the_request_was_sent(error: Exception, expected: bool) -> None:
     """By the outermost error that says so: an address that was tried before does not count."""
     assert never_connected(error) is expected
 
@@ -177,7 +177,6 @@ def test_a_key_that_cannot_be_a_header_names_its_variable_and_sends_nothing(
     path = write_config({"x": openai_entry(server, env_key="X_API_KEY")})
     (path.parent / ".env").write_text(f"X_API_KEY={json.dumps(bad, ensure_ascii=False)}\n", encoding="utf-8")
     provider = get_llm_provider("x")
-    assert provider is not None
     with pytest.raises(MissingKeyError, match="X_API_KEY cannot be sent") as caught:
         provider.get_response("a", "b")
     assert bad not in str(caught.value)
@@ -261,7 +260,6 @@ def test_an_override_works_through_the_manager_and_the_tester(
     live = LLMTester(["own"], tmp_path / "cases").run_tests()
     [result] = live.results
     assert (result.status, result.accuracy) == ("ok", 100.0)
-    assert result.usage is not None
     assert (result.usage.provider, result.usage.model, result.usage.attempts) == ("own", "m", 1)
     assert result.usage.total_cost == pytest.approx(COST)
     assert 0 < result.usage.elapsed_seconds < 9_000
@@ -269,7 +267,6 @@ def test_an_override_works_through_the_manager_and_the_tester(
     sent = len(server.requests)
     again = LLMTester(["own"], tmp_path / "cases").run_tests()
     [replayed] = again.results
-    assert replayed.usage is not None
     assert (len(server.requests), again.spent_usd, replayed.usage.replayed) == (sent, 0.0, True)
     assert replayed.usage.elapsed_seconds == pytest.approx(result.usage.elapsed_seconds, abs=0.001)
 
@@ -283,7 +280,6 @@ def test_an_override_keeps_to_the_budget(
         write_case(tmp_path / "cases", name=f"case{number}")
     server = own(kind)
     provider = get_llm_provider("own")
-    assert provider is not None
     [case, *_] = LLMTester(["own"], tmp_path / "cases").discover_test_cases()
     set_aside = provider.limits(case.prompt, case.source, model_class=case.model_class()).reserve_usd
     assert set_aside is not None
@@ -310,15 +306,12 @@ def test_an_override_may_report_no_usage_or_a_dict(write_config: Write) -> None:
     write_config({"own": {"env_key": "", "models": [PRICED]}})
     for give in (("text", None), "text"):
         text, usage = manager_of(give).get_response("own", "a", "b")
-        assert usage is not None
         assert (text, usage.provider, usage.model, usage.total_cost) == ("text", "own", "m", None)
         assert usage.notes
     _, usage = manager_of(("text", {"prompt_tokens": 100, "completion_tokens": 20})).get_response("own", "a", "b")
-    assert usage is not None
     assert (usage.total_cost, usage.cost_source) == (pytest.approx(COST), "config")
     given = UsageData(prompt_tokens=100, completion_tokens=20, total_cost=0.5, elapsed_seconds=3.0)
     _, usage = manager_of(("text", given)).get_response("own", "a", "b", "a model that only the class knows")
-    assert usage is not None
     assert (usage.total_cost, usage.cost_source, usage.elapsed_seconds) == (0.5, "provider", 3.0)
     assert (usage.provider, usage.model) == ("own", "a model that only the class knows")
 
@@ -331,7 +324,7 @@ def test_an_override_that_gives_no_reply_is_an_unusable_reply(give: Any, write_c
         manager_of(give).get_response("own", "a", "b")
 
 
-def test_whatever_an_override_raises_is_a_provider_error(write_config: Write, tmp_path: Path) -> None:
+def test_any_exception_of_an_override_is_a_provider_error(write_config: Write, tmp_path: Path) -> None:
     """In a run it is a failed result, and the run goes on."""
     write_case(tmp_path / "cases")
     write_config({"own": {"env_key": "", "models": [PRICED]}})
@@ -367,7 +360,7 @@ def test_one_error_raised_again_and_again_is_counted_each_time(write_config: Wri
 # Budgets
 
 
-def test_the_line_of_the_readme_calls(
+def test_a_budget_allows_calls_without_max_tokens(
     write_config: Write, standin: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`LLMTester(["openai", "groq"]).run_tests(max_cost=0.50)` calls both, without max_tokens in any entry."""
@@ -416,7 +409,7 @@ def test_what_is_set_aside_without_a_limit_follows_the_replies() -> None:
 
 
 @pytest.mark.parametrize("limit", ["max_tokens", "max_completion_tokens"])
-def test_a_limit_in_the_params_is_hard(limit: str) -> None:
+def test_a_limit_in_the_params_is_the_worst_case(limit: str) -> None:
     """What is set aside is then what the call can cost at most."""
     provider = OwnHttp(config(params={limit: 50}))
     limits = provider.limits("a", "b")
@@ -477,7 +470,6 @@ def test_a_reply_with_a_usage_that_cannot_be_is_kept(
     monkeypatch.setenv("WIRE_API_KEY", "made-up")
     write_config({"x": wire_entry(wire, server.url)})
     provider = get_llm_provider("x")
-    assert provider is not None
     text, found = provider.get_response("a", "b")
     assert (text, found.total_cost) == ("hello", None if cost is None else pytest.approx(cost))
     assert note in found.notes[0]

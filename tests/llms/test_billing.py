@@ -55,7 +55,6 @@ def ask(
             }
         )
         provider = get_llm_provider("wire")
-        assert provider is not None
         with use_cassette(tmp_path / "one.yaml", "once"):
             return provider.get_response("Say yes.", "A source.")[1]
 

@@ -95,7 +95,7 @@ def cassette_of(case: Case, directory: Path) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """In the place of conftest's, once for all: reading LiteLLM's price map anew takes longer than a replay."""
+    """Replaces conftest's, once for all tests: reading LiteLLM's price map again takes longer than a replay."""
     path = tmp_path_factory.mktemp("corpus") / "config.json"
     entries = {name: {**entry, "max_attempts": 1} for name, entry in {**PROVIDERS, **ASKED_ABOUT}.items()}
     path.write_text(json.dumps({"providers": entries}), encoding="utf-8")
@@ -137,7 +137,6 @@ def replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: list[obj
     def run(case: Case) -> tuple[str, UsageData]:
         name, model = route_of(case["provider"], case["litellm_model"].partition("/")[2])
         provider = create_provider(name)
-        assert provider is not None
         try:
             with use_cassette(cassette_of(case, tmp_path), match_body=False):
                 text, usage = provider.get_response("Answer.", "A source.", model)
@@ -224,7 +223,6 @@ def test_all_iterations_of_the_called_model_are_counted(case: Case, replay: Repl
 def test_litellm_asks_ollama_about_a_model_that_it_does_not_know(no_network: list[object]) -> None:
     """Why corpus_routes.py calls these by another name; when it stops asking, that can go."""
     provider = create_provider("as-it-is")
-    assert provider is not None
     case = next(case for case in CASES if case["litellm_model"] == "ollama_chat/qwen3.6:latest")
     with (
         use_cassette(CORPUS / case["file"], match_body=False),

@@ -49,7 +49,6 @@ class Unmakeable(BaseModel):
 
 def test_it_answers_with_a_valid_instance_the_same_each_time() -> None:
     provider = get_llm_provider("mock")
-    assert provider is not None
     first = provider.get_response("Extract.", "A source.", model_class=Everything)
     assert Everything.model_validate_json(first[0])
     assert provider.get_response("Extract.", "A source.", model_class=Everything) == first
@@ -62,23 +61,20 @@ def test_mock_anything_is_the_mock_under_that_name(name: str) -> None:
     manager = ProviderManager([name])
     text, usage = manager.get_response(name, "a", "b", model_class=Part)
     assert Part.model_validate_json(text)
-    assert usage is not None
     assert (usage.provider, usage.total_cost) == (name, 0.0)
 
 
-def test_an_entry_of_a_mocks_name_is_laid_over_the_mock_or_is_its_own(write_config: Write) -> None:
+def test_an_entry_named_mock_overrides_the_mock_or_another_type(write_config: Write) -> None:
     write_config(
         {"mock_slow": {"mock": {"replies": {"*": "late"}}}, "mock_groq": {"provider_type": "groq", "models": ["m"]}}
     )
     slow, groq = get_llm_provider("mock_slow"), get_llm_provider("mock_groq")
-    assert slow is not None
     assert slow.get_response("a", "b")[0] == "late"
-    assert groq is not None
     assert [model.name for model in groq.config.models] == ["m"]
     assert get_llm_provider("mocking") is None
 
 
-def test_what_is_registered_is_answered_by_every_mock_until_the_reset() -> None:
+def test_registered_replies_hold_for_every_mock_until_the_reset() -> None:
     register_mock_response("lamp", '{"name": "Lamp"}')
     register_mock_response("*", {"name": "anything"})
     register_mock_response("part", Part(name="bolt", count=4))
@@ -97,7 +93,6 @@ def test_a_script_in_the_config_gives_replies_and_usage(write_config: Write) -> 
         {"m": {"provider_type": "mock", "models": ["m"], "mock": {"replies": replies, "usage": {"prompt_tokens": 7}}}}
     )
     provider = get_llm_provider("m")
-    assert provider is not None
     assert provider.get_response("The lamp?", "x")[0] == '{"name": "Lamp"}'
     text, usage = provider.get_response("a", "b")
     assert (text, usage.prompt_tokens, usage.total_cost) == ("plain", 7, None)
@@ -107,7 +102,6 @@ def test_a_scripted_error_passes_after_its_times(write_config: Write) -> None:
     script = {"error": 429, "error_times": 1}
     write_config({"m": {"provider_type": "mock", "models": ["m"], "max_attempts": 1, "mock": script}})
     provider = get_llm_provider("m")
-    assert provider is not None
     with pytest.raises(RateLimitError) as caught:
         provider.get_response("a", "b")
     assert caught.value.status_code == 429
@@ -117,14 +111,12 @@ def test_a_scripted_error_passes_after_its_times(write_config: Write) -> None:
 def test_a_scripted_error_without_times_stays(write_config: Write) -> None:
     write_config({"m": {"provider_type": "mock", "models": ["m"], "max_attempts": 1, "mock": {"error": 503}}})
     provider = get_llm_provider("m")
-    assert provider is not None
     for _ in range(2):
         with pytest.raises(ServerError):
             provider.get_response("a", "b")
 
 
-def test_a_class_nobody_can_make_up_asks_for_a_script() -> None:
+def test_a_class_that_cannot_be_made_up_asks_for_a_script() -> None:
     provider = get_llm_provider("mock")
-    assert provider is not None
     with pytest.raises(UnusableReplyError, match="register_mock_response"):
         provider.get_response("a", "b", model_class=Unmakeable)

@@ -21,14 +21,13 @@ ENDPOINTS = {
 
 
 @pytest.mark.parametrize("path", WIRES, ids=lambda path: path.stem)
-def test_a_recording_of_its_wire_replays_and_says_that_a_stand_in_answered(path: Path, tmp_path: Path) -> None:
+def test_a_recording_of_each_wire_replays_with_its_origin(path: Path, tmp_path: Path) -> None:
     [recorded] = yaml.safe_load(path.read_text())["interactions"]
     assert recorded["recorded"]["origin"] == "stand-in: tests/standins.py"
     base = recorded["request"]["uri"].partition(ENDPOINTS[path.stem])[0]
     entry = {"providers": {path.stem: {"api_base": base, "env_key": ""}}}
     (tmp_path / "config.json").write_text(json.dumps(entry))
     provider = get_llm_provider(path.stem)
-    assert provider is not None
     with use_cassette(path):
         text, usage = provider.get_response("Extract the product.", "The Aurora Lamp.", recorded["recorded"]["model"])
     assert text == '{"name": "Aurora Lamp"}'
@@ -36,7 +35,6 @@ def test_a_recording_of_its_wire_replays_and_says_that_a_stand_in_answered(path:
     assert usage.origin == "stand-in: tests/standins.py"
     assert usage.replayed
     assert usage.total_cost is not None
-    assert usage.price is not None
     assert usage.price.source.startswith("litellm ")
 
 

@@ -1,15 +1,13 @@
 """How a model is asked for the wanted class: natively, in the prompt or not at all, and what really goes out."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import WIRES, wire_entry
-from console import litellm_environment
+from console import litellm_environment, run_python
 from pydantic import BaseModel, RootModel
 from standins import Reply, StandIn
 
@@ -73,7 +71,6 @@ def sent(standin: Callable[..., StandIn], write_config: Write, monkeypatch: pyte
         server = standin(Reply(ANSWER))
         write_config({"wire": {**wire_entry(wire, server.url), **more}})
         provider = get_llm_provider("wire")
-        assert provider is not None
         provider.get_response("Extract.", "A lamp.", model_class=wanted)
         return provider, [request.body for request in server.requests]
 
@@ -93,7 +90,7 @@ def anywhere_else(body: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("wish", ["auto", "native", "prompt", "off"])
-def test_what_goes_out_is_what_the_mode_says(wire: str, wish: str, sent: Callable[..., Any]) -> None:
+def test_each_mode_sends_the_schema_where_it_says(wire: str, wish: str, sent: Callable[..., Any]) -> None:
     if wire == "pydantic-mistral" and wish == "native":
         with pytest.raises(
             BadRequestError, match=r"PydanticAI sends mistral no response schema.*\"auto\" or \"prompt\""
@@ -120,7 +117,7 @@ def test_a_model_that_takes_no_schema_gets_it_in_the_prompt(sent: Callable[..., 
     assert in_prompt(body)
 
 
-def test_a_list_at_the_root_goes_into_the_prompt(sent: Callable[..., Any]) -> None:
+def test_the_schema_of_a_list_goes_into_the_prompt(sent: Callable[..., Any]) -> None:
     """No API takes a response schema that is not an object."""
     provider, [body] = sent("openai", Products)
     assert (provider.schema_mode(), provider.schema_mode(None, Products)) == ("native", "prompt")
@@ -143,7 +140,6 @@ def test_a_class_of_the_users_own_gets_it_in_the_prompt_unless_it_takes_the_clas
     replies, modes = {}, {}
     for name in ("parrot", "native", "old"):
         provider = get_llm_provider(name)
-        assert provider is not None
         modes[name] = provider.schema_mode(None, Product)
         more: dict[str, Any] = {} if name == "old" else {"model_class": Product}
         replies[name] = provider.get_response("Say.", "This.", **more)[0]
@@ -152,7 +148,6 @@ def test_a_class_of_the_users_own_gets_it_in_the_prompt_unless_it_takes_the_clas
     assert replies["native"] == "Product: Say.\n\nSource Text:\nThis."
     assert "zeta_price" not in replies["old"]
     forced = get_llm_provider("forced")
-    assert forced is not None
     with pytest.raises(BadRequestError, match="does not take model_class"):
         forced.get_response("Say.", "This.", model_class=Product)
 
@@ -167,12 +162,11 @@ def test_drop_params_does_not_drop_the_schema_silently(sent: Callable[..., Any])
     assert in_prompt(body)
 
 
-def test_a_route_that_refuses_schemas_is_asked_in_the_prompt(write_config: Write) -> None:
+def test_a_route_that_refuses_schemas_gets_it_in_the_prompt(write_config: Write) -> None:
     """LiteLLM's data says that the model takes one; its Cohere route refuses it all the same."""
     model = "command-a-plus-05-2026"
     write_config({"cohere": {"models": [model]}, "forced": {"provider_type": "cohere", "models": [model]}})
     provider = get_llm_provider("cohere")
-    assert provider is not None
     assert (catalog.model_entry("cohere", model) or {})["supports_response_schema"]
     assert provider.schema_mode() == "prompt"
 
@@ -200,15 +194,8 @@ def test_the_routes_without_a_schema_are_those_of_litellm() -> None:
         for model in catalog.model_names(slug)
         if (catalog.model_entry(slug, model) or {}).get("supports_response_schema")
     ]
-    run = subprocess.run(
-        [sys.executable, "-c", ASK_LITELLM],
-        input=json.dumps(models),
-        env=litellm_environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
+    run = run_python(ASK_LITELLM, env=litellm_environment(), stdin=json.dumps(models))
+    assert run.returncode == 0, run.stderr
     taken: dict[str, list[bool]] = json.loads(run.stdout.splitlines()[-1])
     # The two routes for text completion take the parameter, and then fail at it.
     refusing = {slug for slug, each in taken.items() if not any(each)} | {"azure_text", "text-completion-openai"}
@@ -239,7 +226,7 @@ def test_the_mode_is_in_the_results_and_among_the_providers(write_config: Write,
     assert "takes no response schema" in info["schema_problem"]
 
 
-def test_an_unknown_mode_names_the_place(write_config: Write) -> None:
+def test_an_unknown_schema_mode_names_its_place(write_config: Write) -> None:
     from llm_tester.errors import ConfigError
 
     write_config({"m": {"provider_type": "mock", "models": ["m"], "structured_output": "sometimes"}})

@@ -1,10 +1,9 @@
-"""The contract kit: our own providers pass it, good ones of other people too, and each kind of broken one fails it."""
+"""The contract kit: the package's providers pass it, so do correct classes of users, and each kind of bug fails it."""
 
 import contextlib
 import json
 import logging
 import os
-import subprocess
 import sys
 import time
 import tomllib
@@ -16,6 +15,7 @@ import httpx
 import pytest
 import requests
 from conftest import ROOT
+from console import run_script
 from standins import Reply, StandIn
 
 from llm_tester import UsageData
@@ -451,14 +451,16 @@ def contract(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Call
 IS_ACME = f"provider = 'acme'; reply = {CHAT!r}"
 
 
-def test_one_that_is_not_broken_passes_in_a_project_of_its_own(contract: Callable[..., Outcomes]) -> None:
+def test_a_correct_provider_passes_in_its_own_project(contract: Callable[..., Outcomes]) -> None:
     outcomes = contract(acme(), body=IS_ACME)
     assert {outcome for outcome, _ in outcomes.values()} == {"passed"}
     assert len(outcomes) == len([name for name in dir(ProviderContract) if name.startswith("test_")]) + 11
 
 
 @pytest.mark.parametrize(("kind", "test", "message"), BROKEN, ids=[kind.__name__ for kind, *_ in BROKEN])
-def test_a_broken_one_fails(kind: type[BaseLLM], test: str, message: str, contract: Callable[..., Outcomes]) -> None:
+def test_a_broken_provider_fails(
+    kind: type[BaseLLM], test: str, message: str, contract: Callable[..., Outcomes]
+) -> None:
     outcome, said = contract(acme(kind), "-k", test.partition("[")[0], body=IS_ACME)[test]
     assert outcome == "failed"
     assert message in said
@@ -476,7 +478,7 @@ def test_a_broken_one_fails(kind: type[BaseLLM], test: str, message: str, contra
     ],
     ids=["no provider", "a mistyped one", "no reply", "no cassette", "another text", "other counts"],
 )
-def test_what_the_author_forgot_is_told(body: str, message: str, contract: Callable[..., Outcomes]) -> None:
+def test_a_forgotten_part_of_a_contract_is_reported(body: str, message: str, contract: Callable[..., Outcomes]) -> None:
     outcomes = contract(acme(), "-k", "honest_cost", body=body)
     (outcome, said), *_ = outcomes.values()
     assert outcome == "failed"
@@ -502,7 +504,7 @@ class Fixed(Acme):
 
 
 @pytest.mark.parametrize("kind", [Acme, Fixed])
-def test_a_recording_of_the_real_one_does_as_well(
+def test_a_contract_may_use_a_recording_of_the_real_provider(
     kind: type[BaseLLM],
     contract: Callable[..., Outcomes],
     pytester: pytest.Pytester,
@@ -542,7 +544,6 @@ def test_a_key_in_an_error_of_ours_is_taken_out(
     monkeypatch.setenv("ACME_API_KEY", "acme-0123456789")
     write_config(acme(QuotesItsKey))
     provider = get_llm_provider("acme")
-    assert provider is not None
     with pytest.raises(UnusableReplyError, match="nothing for REDACTED"):
         provider.get_response("Say yes.", "A source.")
 
@@ -557,27 +558,18 @@ def test_counts_that_do_not_add_up_are_a_note_on_a_paid_reply(write_config: Call
     models = [{"name": "ultra-large", "cost_input": 1, "cost_output": 1}]
     write_config(acme(CountsItsCacheApart, env_key="", models=models))
     provider = get_llm_provider("acme")
-    assert provider is not None
     text, usage = provider.get_response("Say yes.", "A source.")
     assert text
     assert "cached_tokens (300)" in usage.notes[0]
     assert usage.total_cost == pytest.approx(usage.total_tokens / 1e6)
 
 
-def test_the_config_beside_an_external_class_is_read_first_thing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_config_next_to_an_external_class_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "examples" / "provider_http")
     external = {"acme": {"module": "acme_llm", "class": "AcmeProvider"}}
     (tmp_path / "external_providers.json").write_text(json.dumps(external), encoding="utf-8")
     entry = load_provider_config("acme")
-    assert entry is not None
     assert entry.env_key == "ACME_API_KEY"
-
-
-def test_the_package_does_not_need_pytest() -> None:
-    code = "import sys, llm_tester, llm_tester.llm_tester, llm_tester.testing.faults; sys.exit('pytest' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 # The two packages under examples/.
@@ -590,7 +582,7 @@ def _project(example: Path) -> dict[str, Any]:
 
 
 def _install(example: Path, site: Path) -> None:
-    """Writes what an installer leaves beside the modules, so that the entry point is found."""
+    """Writes the metadata that an installer adds, so that the entry point is found."""
     project = _project(example)
     info = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     info.mkdir()
@@ -603,21 +595,12 @@ def _install(example: Path, site: Path) -> None:
     (info / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
 
 
-# The first writes into the repository; the second takes a second to import, and nothing here is of its kind.
-WITHOUT = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
-
-
 def _run(example: Path, cwd: Path, *arguments: str) -> str:
     python_path = os.pathsep.join(map(str, (example, cwd, ROOT)))
-    result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *WITHOUT, str(example / "tests"), *arguments],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": python_path, "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
+    # Neither a cache nor compiled modules are written into the repository.
+    options = ("-q", "-p", "no:cacheprovider", str(example / "tests"), *arguments)
+    result = run_script("pytest", *options, cwd=cwd, PYTHONPATH=python_path, PYTHONDONTWRITEBYTECODE="1")
+    assert result.returncode == 0, result.stdout
     return result.stdout
 
 

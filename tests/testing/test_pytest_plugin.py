@@ -1,4 +1,4 @@
-"""Each test runs a pytest session of its own, with the plugin beside those of asyncio, anyio, xdist and recording."""
+"""Each test runs its own pytest session, with the plugins of asyncio, anyio, xdist and pytest-recording."""
 
 import importlib
 import importlib.metadata
@@ -66,7 +66,7 @@ def imported() -> None:
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs pytest in this process, where the plugin is imported anew."""
+    """Runs pytest in this process, with the plugin imported again."""
     pytester.makepyfile(own=OWN)
 
     def run(*arguments: str, subprocess: bool = False) -> pytest.RunResult:
@@ -647,7 +647,7 @@ class TestBesideOthers:
         run(*arguments).assert_outcomes(passed=7, failed=1)
         assert len(stand_in.requests) == 8
 
-    def test_the_package_does_without_pytest(self) -> None:
+    def test_the_package_works_without_pytest(self) -> None:
         code = "import sys; sys.modules['pytest'] = None; import llm_tester.cli.app, llm_tester.llm_tester"
         subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -673,7 +673,7 @@ class TestUnused:
         pytester.makepyfile(test_two=test)
         return pytester
 
-    def test_is_no_matter_unless_asked_for(self, two: pytest.Pytester, run: Run) -> None:
+    def test_passes_by_default(self, two: pytest.Pytester, run: Run) -> None:
         run().assert_outcomes(passed=1)
 
     def test_fails_the_test(self, two: pytest.Pytester, run: Run) -> None:
@@ -975,7 +975,9 @@ class TestCases:
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         result.stderr.fnmatch_lines(["ERROR: llm_cases: */kases: there is no such directory"])
 
-    def test_beside_testpaths(self, cases: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_cases_are_collected_next_to_testpaths(
+        self, cases: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         cases.makepyfile(**{"tests/test_one": "def test_one(): pass"})
         cases.makeini("[pytest]\ntestpaths = tests\nllm_cases = cases\n")
         run().assert_outcomes(passed=2, failed=1)
@@ -1043,7 +1045,7 @@ class TestCases:
         assert 'value="replayed: 127.0.0.1:' in (cases.path / "junit.xml").read_text(encoding="utf-8")
         assert len(stand_in.requests) == 1
 
-    def test_a_case_that_drifted(self, cases: pytest.Pytester, run: Run, server: Callable[..., StandIn]) -> None:
+    def test_a_changed_prompt(self, cases: pytest.Pytester, run: Run, server: Callable[..., StandIn]) -> None:
         stand_in = server(json.dumps({"name": "Lamp", "price": 20.0}))
         run("-k", "lamp", "--llm-record", "once").assert_outcomes(passed=1, deselected=1)
         (cases.path / "cases/products/tests/prompts/lamp.txt").write_text("Get the product.", encoding="utf-8")

@@ -233,7 +233,7 @@ def test_64_threads_of_a_run_keep_to_one_limit(
     assert run.spent_usd <= 0.02
 
 
-def test_a_call_that_broke_off_counts_with_its_worst_case(
+def test_a_call_that_broke_off_counts_its_worst_case(
     tmp_path: Path, write_config: Write, standin: Callable[..., StandIn]
 ) -> None:
     write_case(tmp_path / "cases")
@@ -241,7 +241,6 @@ def test_a_call_that_broke_off_counts_with_its_worst_case(
     write_config({"x": openai_entry(server)})
     run = LLMTester(["x"], tmp_path / "cases").run_tests(max_cost=1)
     [result] = run.results
-    assert result.usage is not None
     assert (result.status, result.usage.attempts) == ("ok", 2)
     assert result.usage.failed_cost is not None
     assert result.usage.failed_cost > 0
@@ -259,7 +258,7 @@ def test_a_refusal_costs_nothing(tmp_path: Path, write_config: Write, standin: C
     assert (run.results[0].status, run.spent_usd) == ("failed", 0.0)
 
 
-def test_an_unknown_price_is_none_and_makes_a_total_at_least() -> None:
+def test_an_unknown_price_makes_a_total_a_lower_bound() -> None:
     unknown = usage().priced(None)
     assert (unknown.total_cost, unknown.prompt_cost, unknown.spent_usd) == (None, None, None)
     known = usage().priced(PRICE)

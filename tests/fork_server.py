@@ -1,0 +1,111 @@
+"""Forks processes that have the large libraries imported already: importing LiteLLM takes seconds, a fork does not.
+
+`console.py` starts this file, with one end of a Unix socket as its argument, and asks it for processes over the socket.
+Each one is a real process: it has the environment, the directory, the files and the arguments that it is given, imports
+llm_tester itself, and ends as any interpreter does. Only the libraries below are shared, and none of them starts a
+thread when it is imported, so that a fork is safe.
+"""
+
+import gc
+import importlib
+import importlib.metadata
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import types
+import warnings
+from pathlib import Path
+from typing import Any
+
+__all__: list[str] = []
+
+# Those that llm_tester imports, and those that LiteLLM and Pydantic AI import at the first call. Not llm_tester
+# itself: its settings and caches have to be those of the new process.
+LIBRARIES = (
+    "litellm pydantic_ai.models.openai pydantic_ai.models.anthropic pydantic_ai.direct openai anthropic tiktoken "
+    "genai_prices click rich.console rich.table rich.progress jinja2 yaml dotenv rapidfuzz vcr httpx httpx2 aiohttp "
+    "requests urllib3 litellm.proxy._types pytest"
+)
+
+
+def import_libraries() -> None:
+    # As llm_tester.llms.litellm_backend does it: without these, LiteLLM asks the network.
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    os.environ["LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"] = "True"
+    warnings.filterwarnings("ignore", r"Items? .* `ReadOnly` qualifier", UserWarning)
+    ignored = warnings.filters[0]
+    for name in LIBRARIES.split():
+        importlib.import_module(name)
+    for plugin in importlib.metadata.entry_points(group="pytest11"):
+        if plugin.name not in ("llm_tester", "hypothesispytest"):
+            plugin.load()
+    warnings.filters.remove(ignored)  # type: ignore[attr-defined]
+    tasks = Path("/proc/self/task")
+    assert not tasks.is_dir() or len(list(tasks.iterdir())) == 1, "a library started a thread: a fork is not safe"
+    # The children do not copy what they only read.
+    gc.collect()
+    gc.freeze()
+
+
+def serve(connection: socket.socket) -> dict[str, Any]:
+    """Forks a process for each request; returns in the new process only, with its request."""
+    with connection, connection.makefile("rwb") as file:
+        while True:
+            _, descriptors, _, _ = socket.recv_fds(connection, 1, 3)
+            if not descriptors:  # the tests are over
+                sys.exit()
+            request: dict[str, Any] = json.loads(file.readline())
+            child = os.fork()
+            if child == 0:
+                for target, descriptor in enumerate(descriptors):
+                    os.dup2(descriptor, target)
+                    os.close(descriptor)
+                return request
+            for descriptor in descriptors:
+                os.close(descriptor)
+            answer(file, child)
+            answer(file, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def answer(file: Any, number: int) -> None:
+    file.write(b"%d\n" % number)
+    file.flush()
+
+
+def become(command: list[str], cwd: str, environment: dict[str, str], path: list[str]) -> None:
+    """Makes this process what an interpreter is that has just started; `path` is sys.path without its first folder."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()
+    os.chdir(cwd)
+    sys.argv[:] = command[1:2] + command[3:] if command[1:2] == ["-c"] else command
+    first = "" if sys.argv[0] == "-c" else str(Path(sys.argv[0]).parent)
+    folders = [folder for folder in environment.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    sys.path[:] = [first, *folders, *path]
+    sys.dont_write_bytecode = bool(environment.get("PYTHONDONTWRITEBYTECODE"))
+    if environment.get("PYTHONUNBUFFERED"):
+        sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    importlib.invalidate_caches()
+
+
+def run(command: list[str]) -> None:
+    """Runs `python -c CODE ...`, or a console script by its path."""
+    if command[1:2] == ["-c"]:
+        exec(compile(command[2], "<string>", "exec"), vars(sys.modules["__main__"]))
+    else:
+        [script] = importlib.metadata.entry_points(group="console_scripts", name=Path(command[0]).name)
+        sys.exit(script.load()())
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the tests, and they end this process
+    inherited = sys.path[1:]
+    import_libraries()
+    request = serve(socket.socket(fileno=int(sys.argv[1])))
+    become(**request, path=inherited)
+    run(request["command"])
