@@ -114,7 +114,7 @@ class Price(Rates):
         return tiers
 
     def rates(self, prompt_tokens: int) -> Rates:
-        """The rates of a request with that many input tokens, each None replaced by what it stands for."""
+        """The rates of a request with that many input tokens, each None replaced by the rate that it means."""
         found: Rates = next((tier for tier in reversed(self.tiers) if prompt_tokens > tier.above_tokens), self)
         return Rates(
             input=found.input,

@@ -5,7 +5,7 @@ it: the package is found with `importlib.util.find_spec`, and four of its files 
 
     model_prices_and_context_window_backup.json   models, token limits, prices (`model_entry`, `model_names`)
     types/utils.py, class LlmProviders            the provider slugs that LiteLLM's router accepts (`known_slugs`)
-    provider_endpoints_support_backup.json        the same, where that class is no longer where it was
+    provider_endpoints_support_backup.json        the same, if that class has moved
     llms/openai_like/providers.json               further slugs, each with the variable of its key (`env_keys`)
 
 Everything is read at the first use and kept until `reset()`. All functions may be called from any thread.
@@ -105,7 +105,7 @@ _ENV_KEYS: Mapping[str, tuple[str, ...]] = {
     "watsonx": ("WATSONX_APIKEY", "WATSONX_API_KEY", "WX_API_KEY"),
 }
 
-# No one key that must be there: a server of one's own, cloud credentials of several parts, a login, a router.
+# No single key is needed: a local server, cloud credentials of several parts, a login, a router.
 _KEYLESS = (
     "a2a a2a_agent auto_router aws_polly aws_textract bedrock chatgpt cursor custom docker_model_runner dotprompt "
     "github_copilot hosted_vllm humanloop langfuse langgraph lemonade litellm_agent llamafile lm_studio "
@@ -264,7 +264,7 @@ def model_entry(slug: str, model: str) -> Mapping[str, Any] | None:
 
     Args:
         slug: a LiteLLM provider slug.
-        model: the model's name without the slug, as it stands in the config.
+        model: the model's name without the slug, as written in the config.
 
     Returns:
         The entry, read-only, or None. The name must match to the letter, as "<slug>/<model>" or, for an entry that

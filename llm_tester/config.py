@@ -1,7 +1,7 @@
-"""What a user writes: the global config, one entry a provider, and the keys beside them.
+"""What a user writes: the global config, with one entry per provider.
 
 The global config is the file named by an argument, else by `LLM_TESTER_CONFIG`, else `config.json` in the working
-directory; there need not be one. The package's own providers stand in `llm_tester/llms/<name>/config.json`, and an
+directory; there need not be one. The package's own providers are in `llm_tester/llms/<name>/config.json`, and an
 entry of the same name in the global config is laid over them, field by field.
 """
 
@@ -40,13 +40,13 @@ class ModelConfig(_Strict):
     Attributes:
         name: the name the provider knows it by.
         default: whether it is the provider's default; at most one model is.
-        enabled: whether it is used where all of a provider's models are asked for.
+        enabled: whether it is used if all of a provider's models are asked for.
         cost_input: USD per million input tokens; None leaves it to the price sources, 0 says free.
         cost_output: USD per million output tokens.
         cost_cached_input: USD per million input tokens read from the provider's cache; None means `cost_input`.
         cost_cache_write: USD per million input tokens written to the provider's cache; None means `cost_input`.
         cost_reasoning: USD per million reasoning tokens; None means `cost_output`.
-        cost_per_request: USD for each request, beside its tokens.
+        cost_per_request: USD for each request, on top of its tokens.
         max_input_tokens: tokens that fit in.
         max_output_tokens: tokens that can come out.
         supports_schema: whether the model takes a response schema; None asks LiteLLM's bundle.
@@ -79,7 +79,7 @@ class ModelConfig(_Strict):
         return self
 
     def price(self) -> Price | None:
-        """The price written in the config, in USD per million tokens; None where none is written."""
+        """The price written in the config, in USD per million tokens; None if none is written."""
         if self.cost_input is None or self.cost_output is None:
             return None
         return Price(
@@ -94,7 +94,7 @@ class ModelConfig(_Strict):
 
 
 class MockScript(_Strict):
-    """What the mock provider answers, where it should not make up a valid instance.
+    """What the mock provider answers instead of a made-up valid instance.
 
     Attributes:
         replies: a text, or an object that is sent as JSON, by the key that the prompt or the source contains;
@@ -115,14 +115,14 @@ class MockScript(_Strict):
 # What params may not set, and where it belongs.
 _OURS = {
     "api_key": "a key has no place in a file; name its variable in env_key",
-    "api_base": "write api_base beside params",
-    "base_url": "write api_base beside params",
+    "api_base": "write api_base next to params",
+    "base_url": "write api_base next to params",
     "messages": "prompt and source make the messages",
-    "model": "write the models beside params",
+    "model": "write models next to params",
     "stream": "replies are read as a whole",
-    "timeout": "write timeout beside params",
-    "max_retries": "write max_attempts beside params",
-    "num_retries": "write max_attempts beside params",
+    "timeout": "write timeout next to params",
+    "max_retries": "write max_attempts next to params",
+    "num_retries": "write max_attempts next to params",
 }
 
 
@@ -139,22 +139,22 @@ class ProviderConfig(_Strict):
 
     Attributes:
         name: the provider's name, the key of its entry.
-        provider_type: a LiteLLM slug, `pydantic_ai`, `mock` or `package.module:Class`; the name where not written.
+        provider_type: a LiteLLM slug, `pydantic_ai`, `mock` or `package.module:Class`; by default the name.
         models: its models, each a name or a `ModelConfig`.
-        default_model: the model used where none is asked for; the one marked `default`, else the first.
-        enabled: whether a run uses it where no provider is asked for.
-        env_key: the environment variable of the API key; "" says that no key is needed. Where it is not written,
-            LiteLLM's name for the slug. An entry with an `api_base` of its own takes `<NAME>_API_KEY` where it is
-            set and no key otherwise, so that one vendor's key is never sent to another's address.
+        default_model: the model used if none is asked for; by default the one marked `default`, else the first.
+        enabled: whether a run uses it if no provider is asked for.
+        env_key: the environment variable of the API key; "" says that no key is needed. By default
+            LiteLLM's name for the slug. An entry with its own `api_base` takes `<NAME>_API_KEY` if it is set and no
+            key otherwise, so that one vendor's key is never sent to another's address.
         api_base: the address of the API (`base_url` is the same field).
         system_prompt: sent before each prompt.
-        params: any further parameter of the call, LiteLLM's names; `temperature` is 0 where not written.
+        params: any further parameter of the call, LiteLLM's names; `temperature` is 0 by default.
         timeout: seconds for one attempt.
         max_attempts: tries in all, for rate limits, timeouts, connections and server errors.
         structured_output: how the model is asked for the pydantic class: `auto` (as `native` if the model takes a
             response schema, else as `prompt`), `native` (the API's response schema), `prompt` (its JSON Schema in the
             prompt) or `off` (not at all).
-        origin: what stands behind `api_base`, where it is not the provider itself; goes into the cassettes' metadata.
+        origin: what answers at `api_base`, if it is not the provider itself; goes into the cassettes' metadata.
         ignore: JSON paths of its request bodies that change every time; neither matched on nor recorded.
         mock: the mock provider's script.
     """
@@ -192,14 +192,14 @@ class ProviderConfig(_Strict):
     def _models_agree(self) -> Self:
         names = [model.name for model in self.models]
         if doubles := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"model {doubles[0]!r} stands twice: keep one of them")
+            raise ValueError(f"model {doubles[0]!r} is listed twice; remove one")
         defaults = [model.name for model in self.models if model.default]
         if self.default_model is not None:
             defaults = [name for name in defaults if name != self.default_model] if defaults else []
             if defaults:
-                raise ValueError(f"two defaults, {self.default_model!r} and {defaults[0]!r}: keep one of them")
+                raise ValueError(f"two defaults, {self.default_model!r} and {defaults[0]!r}: remove one")
         if len(defaults) > 1:
-            raise ValueError(f"two defaults, {defaults[0]!r} and {defaults[1]!r}: keep one of them")
+            raise ValueError(f"two defaults, {defaults[0]!r} and {defaults[1]!r}: remove one")
         return self
 
     def default(self) -> str | None:
@@ -218,8 +218,8 @@ class GlobalConfig(_Strict):
         providers: by name: `true`/`false` to use a provider of the package as it is or not at all, or an entry: a
             whole provider, or fields laid over the package's own.
         cases: the directory of the test cases, from the config file's directory.
-        cassettes: the directory of the recordings, likewise.
-        price_source: which of the two price sources leads where the config has no price.
+        cassettes: the directory of the recordings, also from there.
+        price_source: which of the two price sources leads if the config has no price.
         ignore: JSON paths of request bodies that change every time; neither matched on nor recorded.
         max_age: days after which a recording is marked as old; None for never.
     """
@@ -266,12 +266,12 @@ def _unique(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         double = next(key for key in keys if keys.count(key) > 1)
-        raise ConfigError(f"{path}: the key {double!r} stands twice in one object: keep one of them")
+        raise ConfigError(f"{path}: duplicate key {double!r}; remove one")
     return found
 
 
 def validate(kind: type[Model], value: Mapping[str, Any], path: Path, prefix: str = "") -> Model:
-    """Validates what stands in a file.
+    """Validates what was read from a file.
 
     Args:
         kind: the model to validate with.

@@ -4,12 +4,12 @@
     ├── ConfigError                 a config file, an entry or a class that cannot be used
     ├── CaseError                   a test case that cannot be read
     ├── ResultsError                a results, baseline or report file that cannot be used
-    ├── BudgetError                 the run's limit in USD would be passed
-    ├── ProviderError               a call that did not come to a usable reply
-    │   ├── MissingKeyError         no API key where one is needed
+    ├── BudgetError                 a call could exceed the run's limit in USD
+    ├── ProviderError               a call without a usable reply
+    │   ├── MissingKeyError         no API key although one is needed
     │   ├── AuthenticationError     401
     │   ├── PermissionDeniedError   403
-    │   ├── UnknownModelError       404, or a name nobody knows
+    │   ├── UnknownModelError       404, or an unknown name
     │   ├── BadRequestError         400 and the other 4xx
     │   │   └── ContextTooLongError the input does not fit the model
     │   ├── RateLimitError          429
@@ -18,7 +18,7 @@
     │   ├── ConnectionError         no connection, or one that broke
     │   └── UnusableReplyError      a reply that is empty, cut or not what was asked for
     └── CassetteError               a recording that cannot be read, written or trusted
-        ├── SecretFoundError        something that looks like a key stood in what was to be written
+        ├── SecretFoundError        what was to be written holds something that looks like a key
         └── CassetteMismatch        a request that is not what was recorded
 
 All but `CassetteMismatch` are `Exception`s. `CassetteMismatch` is a `BaseException` only, as pytest's own outcomes are:
@@ -83,18 +83,18 @@ class ResultsError(LLMTesterError, Exception):
 
 
 class BudgetError(LLMTesterError, Exception):
-    """The run's limit in USD is unusable, or a call could pass it and was not made."""
+    """The run's limit in USD is unusable, or a call could exceed it and was not made."""
 
 
 class ProviderError(LLMTesterError, Exception):
-    """A call that did not come to a usable reply.
+    """A call without a usable reply.
 
     Args:
         message: what was found and what to do, without any key.
         provider: the provider's name in the config.
-        model: the model that was asked for, None where none was chosen yet.
-        status_code: the HTTP status, None where there was no HTTP reply.
-        retry_after: seconds that the provider asked to wait, None where it did not.
+        model: the model that was asked for, None if none was chosen yet.
+        status_code: the HTTP status, None if there was no HTTP reply.
+        retry_after: seconds that the provider asked to wait, None if it did not say.
 
     The original exception is `__cause__`.
     """
@@ -144,7 +144,7 @@ class UnknownModelError(ProviderError):
 
 
 class BadRequestError(ProviderError):
-    """The provider refused the request as it stands (400, and the 4xx with no class of their own)."""
+    """The provider refused the request (400, and the 4xx with no class of their own)."""
 
 
 class ContextTooLongError(BadRequestError):
@@ -152,7 +152,7 @@ class ContextTooLongError(BadRequestError):
 
 
 class RateLimitError(ProviderError):
-    """Too many requests (429); `retry_after` is in seconds where the provider said it."""
+    """Too many requests (429); `retry_after` is in seconds, if the provider says so."""
 
     retryable = True
 
@@ -184,13 +184,13 @@ class CassetteError(LLMTesterError, Exception):
 
 
 class SecretFoundError(CassetteError):
-    """Something that is or looks like a key stood in what was to be written; nothing was written."""
+    """What was to be written holds a key, or something that looks like one; nothing was written."""
 
 
 class CassetteMismatch(LLMTesterError):
     """A request inside a replaying cassette that is not what was recorded.
 
-    The message names the file, the nearest recorded request, what differs, and the command that records again.
+    The message names the file, shows a diff to the nearest recorded request, and names the command that re-records.
 
     Args:
         message: the whole explanation.

@@ -45,9 +45,9 @@ class LLMTester:
     Args:
         providers: their names, each with `:<model>` for one model or `:*` for all enabled ones; the default model
             otherwise.
-        test_dir: the directory of the cases; the config's `cases` where None.
-        config_path: the global config file; see `llm_tester.config` for where it is found otherwise.
-        cassettes: the directory of the recordings; the config's `cassettes` where None.
+        test_dir: the directory of the cases; by default the config's `cases`.
+        config_path: the global config file; by default as `llm_tester.config` says.
+        cassettes: the directory of the recordings; by default the config's `cassettes`.
 
     Attributes:
         manager: the providers, and why some of them could not start.
@@ -79,7 +79,7 @@ class LLMTester:
         """The cases of the directory.
 
         Args:
-            modules: the names of the modules wanted, or `<module>/<case>`; all where empty.
+            modules: the names of the modules wanted, or `<module>/<case>`; all if empty.
 
         Raises:
             CaseError: a case cannot be read; names every file at fault.
@@ -104,7 +104,7 @@ class LLMTester:
         return [model.name for model in self.manager.provider_instances[name].config.models if model.enabled]
 
     def targets(self, models: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
-        """The provider and model of each column; a model that nobody knows fails there and nowhere else.
+        """The provider and model of each column; an unknown model fails in its column only.
 
         Args:
             models: by provider, the model to use instead of its default.
@@ -129,7 +129,7 @@ class LLMTester:
         Args:
             test_case: from `discover_test_cases`.
             provider: the provider's name.
-            model_name: the model; its default where None.
+            model_name: the model; by default the provider's.
             record: `auto`, or a record mode of `llm_tester.cassettes`.
             repeats: how often.
 
@@ -159,13 +159,13 @@ class LLMTester:
         """Runs every case with every model.
 
         Args:
-            modules: the names of the modules wanted, or `<module>/<case>`; all where empty.
+            modules: the names of the modules wanted, or `<module>/<case>`; all if empty.
             models: by provider, the model to use instead of its default.
-            record: `auto` replays what is recorded, and calls and records the rest where a key is set (under `CI`
+            record: `auto` replays what is recorded, and calls and records the rest if a key is set (under `CI`
                 nothing is called); or a record mode of `llm_tester.cassettes`.
-            concurrency: how many units run at once, in threads.
+            concurrency: the number of parallel threads.
             executor: your own executor instead of threads (a process pool, a cluster's).
-            repeats: how often each unit is run, each time with an interaction of its own in its cassette; with
+            repeats: how often each unit is run, each time with its own interaction in the cassette; with
                 `previous`, its number of repeats is used.
             max_cost: the most that all live calls together may cost, in USD; what could pass it is not called.
             previous: earlier results; only what failed or was skipped in them, or has changed since, is run, and the
@@ -287,7 +287,7 @@ class LLMTester:
         return html.render(results, comparison) if form == "html" else markdown.render(results, comparison)
 
     def save_cost_report(self, path: str | Path, *, merge: bool = False) -> CostReport:
-        """Writes what the runs so far cost, as JSON, and the same as Markdown beside it.
+        """Writes what the runs so far cost, as JSON, and as Markdown next to it.
 
         Args:
             path: the JSON file.
@@ -297,7 +297,7 @@ class LLMTester:
             The report.
 
         Raises:
-            ResultsError: another program's file stands there, one of another format, or it cannot be written.
+            ResultsError: the file is another program's or has another format, or it cannot be written.
         """
         from filelock import FileLock
 

@@ -53,7 +53,7 @@ class Disagreement(NamedTuple):
 
 @dataclass(frozen=True)
 class Quote:
-    """The price to use, the best other one, and where they disagree; None where nobody knows a price."""
+    """The price to use, the best other one, and where they disagree; None if no source has a price."""
 
     chosen: Price | None
     other: Price | None
@@ -73,10 +73,10 @@ _THRESHOLD = re.compile(
     r"(_above_(\d+)(k?)_tokens)"
 )
 # Code, not data, in litellm/litellm_core_utils/llm_cost_calc/utils.py and litellm/constants.py: xAI's higher tier
-# begins at the threshold itself, and Fireworks reads caches at half the input rate where the bundle gives none.
+# begins at the threshold itself, and Fireworks reads caches at half the input rate if the bundle gives none.
 _INCLUSIVE_THRESHOLDS = ("xai",)
 _CACHED_SHARE: Mapping[str, Decimal] = {"fireworks_ai": Decimal("0.5")}
-# Servers of one's own, whose tokens cost nothing. Elsewhere a 0 without a source is a placeholder.
+# Local servers, whose tokens cost nothing. Elsewhere a 0 without a source is a placeholder.
 _LOCAL = ("lemonade", "ollama", "ollama_chat")
 
 
@@ -88,8 +88,8 @@ def price_from_litellm(slug: str, model: str) -> Price | None:
         model: the model's name without the slug.
 
     Returns:
-        The price, or None where the bundle has no such model, no rate for its input or its output tokens, or only
-        zeros that no source vouches for. Batch, flex, priority, off-peak and regional rates are left out.
+        The price, or None if the bundle has no such model, no rate for its input or its output tokens, or only
+        zeros without a source. Batch, flex, priority, off-peak and regional rates are left out.
 
     Raises:
         ConfigError: LiteLLM or its bundle is missing or broken.
@@ -161,7 +161,7 @@ _GENAI_KEYS: Mapping[str, str] = {
     "reasoning": "output_reasoning_mtok",
     "per_request": "requests_kcount",
 }
-# LiteLLM's slugs, where genai-prices has the same provider, often under another name.
+# LiteLLM's slug -> the name of the same provider in genai-prices.
 _GENAI_PROVIDERS: Mapping[str, str] = {
     **{slug: slug for slug in ("anthropic", "azure", "baseten", "cerebras", "cloudflare", "cohere", "databricks")},
     **{slug: slug for slug in ("deepseek", "groq", "meta", "minimax", "mistral", "novita", "openai", "openrouter")},
@@ -191,11 +191,11 @@ def price_from_genai(slug: str, model: str) -> Price | None:
             a prefix: "gpt-4o-2024-08-06" is "gpt-4o".
 
     Returns:
-        The price that holds today (UTC), or None where genai-prices does not know the model or has no rate for its
+        The price that holds today (UTC), or None if genai-prices does not know the model or has no rate for its
         input or its output. Where it changes with the hour, the dearest hour's, so that a cost is an upper bound
         and does not depend on when it was computed.
     """
-    import genai_prices  # 0.4 s, and only needed where a price is asked for
+    import genai_prices  # 0.4 s, and only needed if a price is asked for
 
     provider = _GENAI_PROVIDERS.get(slug)
     if provider is None:
@@ -242,10 +242,10 @@ def quote(slug: str, model: str, config_price: Price | None = None, lead: PriceS
         slug: a LiteLLM provider slug.
         model: the model's name without the slug.
         config_price: the price in the config, which wins over both sources.
-        lead: the source that wins where the config has no price; where it does not know the model, the other is used.
+        lead: the source that wins if the config has no price; if it does not know the model, the other is used.
 
     Returns:
-        `chosen` is None where nobody publishes a price: unknown, not free.
+        `chosen` is None if no source has a price: unknown, not free.
     """
     litellm, genai = price_from_litellm(slug, model), price_from_genai(slug, model)
     ranked = [config_price, litellm, genai] if lead == "litellm" else [config_price, genai, litellm]

@@ -23,7 +23,7 @@ class Settings:
     """The active configuration: the global file, the package's entries, and the keys.
 
     Args:
-        path: the global config file; None where there is none.
+        path: the global config file; None if there is none.
 
     Raises:
         ConfigError: a file that is not JSON, is empty, or says something unknown.
@@ -40,7 +40,7 @@ class Settings:
         self._external_keys: set[str] = set()
 
     def key(self, variable: str) -> str | None:
-        """The value of an environment variable, else of the `.env` file; None where both lack it or it is empty."""
+        """The value of an environment variable, else of the `.env` file; None if both lack it or it is empty."""
         return os.environ.get(variable) or self._dotenv.get(variable) or None
 
     def secrets(self) -> Iterator[str]:
@@ -63,7 +63,7 @@ class Settings:
         return sorted({*self.config.providers, *package_names()})
 
     def enabled_names(self) -> list[str]:
-        """The names a run uses where none is asked for: the global config's, in its order, without the disabled."""
+        """The names that a run uses by default: those of the global config that are enabled, in its order."""
         return [
             name
             for name, entry in self.config.providers.items()

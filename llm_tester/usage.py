@@ -133,7 +133,7 @@ class UsageData(BaseModel):
             found, notes = None, [*notes, "the rates are too large for a cost"]
         total, source = (found.total_usd, price.source) if found and price else (None, None)
         if self.billed and self.billed.usd is not None:
-            # What was billed is one sum; how it divides into input and output nobody says.
+            # What was billed is one sum; no one says how it divides into input and output.
             found, total, source = None, self.billed.usd, "provider"
         elif self.billed and self.billed != Billed() and found:
             source = "provider"

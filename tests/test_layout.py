@@ -18,9 +18,9 @@ MODULES = {
     if "template" not in path.relative_to(PACKAGE).parts
 }
 # A module may import what is in its own wing, and what is to its left; see docs/architecture.md.
-WINGS = ["errors", "cassettes", "base", "llms", "utils", "runs", "llm_tester", "reports", "cli", "testing"]
-BASE = {"config", "settings", "usage", "pricing", "catalog", "files"}
-TOP = {"estimate": "llm_tester", "cli_run": "cli", "cli_tools": "cli", "__main__": "cli"}
+WINGS = ["errors", "cassettes", "base", "llms", "utils", "runs", "reports", "llm_tester", "cli", "testing"]
+BASE = {"config", "settings", "usage", "pricing", "_price", "catalog", "tokens"}
+TOP = {"estimate": "llm_tester", "__main__": "cli"}
 MOST_LINES = 400
 
 
@@ -30,10 +30,18 @@ def wing(module: str) -> str:
     return "base" if first in BASE else TOP.get(first, first)
 
 
+def nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a module that run; what is imported for annotations alone does not."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"):
+            yield from nodes(child)
+
+
 def imports(path: Path, module: str) -> Iterator[tuple[str, int]]:
     """What a module imports from the package when it is imported, and in which line."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
             parts = package.split(".")[: len(package.split(".")) - node.level + 1]
             base = ".".join([*parts, *([node.module] if node.module else [])])

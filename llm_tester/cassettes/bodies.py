@@ -1,7 +1,7 @@
-"""A body as it stands in a cassette: decoded, readable, without secrets; and its bytes again.
+"""A body as a cassette writes it: decoded, readable, without secrets; and its bytes again.
 
 `{"json": …}` decoded JSON, `{"text": …}`, `{"crlf": …}` a text whose lines end in CR LF (most event streams), or
-`{"base64": …}` of anything else; None where there is none.
+`{"base64": …}` of anything else; None if there is none.
 """
 
 import base64
@@ -20,11 +20,11 @@ _LONGEST_KEY = 500
 
 
 def encode(body: bytes, content_type: str, scrubber: Scrubber) -> dict[str, Any] | None:
-    """A body as it is written: JSON decoded where it comes back the same, else text, else base64.
+    """A body as it is written: decoded JSON if that gives the same value back, else text, else base64.
 
     Args:
         body: its bytes, not compressed.
-        content_type: the header of that name; a multipart boundary in it, which is random, is taken out of the body.
+        content_type: the header of that name; a multipart boundary in it, which is random, is replaced in the body.
         scrubber: takes the secrets out.
     """
     if not body:
@@ -51,7 +51,7 @@ def boundary_of(content_type: str) -> str:
 
 
 def _json(text: str) -> Any:
-    """The object or list in a text; None where there is none, or none that YAML gives back as it was."""
+    """The object or list in a text; None if there is none, or if YAML would change it."""
     try:
         value = json.loads(text, object_pairs_hook=_unique)
         return value if isinstance(value, dict | list) and _is_plain(value, 0) else None
@@ -61,7 +61,7 @@ def _json(text: str) -> Any:
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found := dict(pairs)) < len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("duplicate key")
     return found
 
 
@@ -100,7 +100,7 @@ def decode(body: Mapping[str, Any] | None) -> bytes:
 
 
 def uncompressed(body: bytes, headers: Mapping[str, list[str]]) -> bytes | None:
-    """A body as it was before its content encoding, by what httpx can undo; None where it cannot.
+    """A body as it was before its content encoding, as httpx decodes it; None if it cannot.
 
     Args:
         body: the bytes as they came.

@@ -1,9 +1,9 @@
 """The requests of each client library: read, answered from the cassette of their context, or sent and recorded.
 
-vcrpy's stubs read and answer for httpx and httpx2, and its reply stands in for aiohttp's. aiohttp's requests are met
-by one of its own middlewares, below its redirects and its `base_url`, where vcrpy's stub stands above them. For
-urllib3, vcrpy's stub takes every patch of the process off for the length of each live request, so that requests of
-other threads pass by; here the one method below it is patched, which serves requests as well.
+vcrpy's stubs read and answer for httpx and httpx2, and its response class answers for aiohttp. aiohttp's requests are
+caught by one of its own middlewares, below its redirects and its `base_url`; vcrpy's stub is above them. For urllib3,
+vcrpy's stub removes every patch of the process during each live request, so that requests of other threads pass by;
+here the method below it is patched, which covers requests too.
 """
 
 import functools
@@ -64,7 +64,7 @@ def _was_sent(error: BaseException) -> bool:
 class _Exchange:
     """One request of a client, from its sending to its reply; for vcrpy's httpx stub, the cassette it works with."""
 
-    # A miss raises where it is looked up, before the stub asks about protection.
+    # A miss raises in the lookup, before the stub asks about protection.
     write_protected = False
 
     def __init__(self, client: str) -> None:

@@ -28,7 +28,7 @@ def written(value: dict[str, Any] | list[Any]) -> str:
 def _lines(value: dict[str, Any] | list[Any], indent: str) -> Iterator[str]:
     if isinstance(value, dict):
         for key, item in value.items():
-            # A list stands at its key's own indent.
+            # A list has the indent of its key.
             yield from _item(f"{indent}{_text(str(key))}:", item, indent + ("" if isinstance(item, list) else "  "))
     else:
         for item in value:
@@ -53,7 +53,7 @@ def _item(head: str, value: Any, indent: str) -> Iterator[str]:
 
 
 def _block_header(text: str) -> str:
-    # Where the text itself starts with a space or an empty line, its indent cannot be guessed from it.
+    # If the text starts with a space or an empty line, YAML cannot guess its indent.
     indent = "2" if text[0] in " \n" else ""
     return f"|{indent}{'' if text[-1] != chr(10) else '+' if text[-2] == chr(10) else ''}" + (
         "-" if text[-1] != "\n" else ""

@@ -1,4 +1,4 @@
-"""A guard of the process's network: only what stays on this machine goes through."""
+"""A guard of the process's network: only connections to this machine go through."""
 
 import contextlib
 import ipaddress
@@ -18,7 +18,7 @@ class Network:
     """Refuses connections that leave this machine, while a session asks for it.
 
     An audit hook sees every socket of the process, whatever else patches the module `socket`. It cannot be taken off
-    again, so it is set where it is first needed and idle from then on.
+    again, so it is set when it is first needed, and does nothing while no session asks.
     """
 
     __cantrace__ = True  # Python's own switch: coverage and debuggers see what a hook does
@@ -29,7 +29,7 @@ class Network:
 
     @contextlib.contextmanager
     def refusing(self, refused: Counter[str] | None) -> Iterator[None]:
-        """Refuses and counts by host; lets everything through where None."""
+        """Refuses and counts by host; lets everything through if None."""
         if not self.hooked and refused is not None:
             sys.addaudithook(self)
             self.hooked = True
@@ -62,7 +62,7 @@ network = Network()
 
 
 def stays(host: str, *, looked_up: bool) -> bool:
-    """Whether what goes to a host stays on this machine; looking a number up asks nobody."""
+    """Whether what goes to a host stays on this machine; looking up an address sends nothing."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -17,7 +17,7 @@ _SECRET_HEADERS = re.compile(
     r"x-amz-security-token",
     re.IGNORECASE,
 )
-# What the ways of taking a value out leave in its place.
+# What redaction leaves in place of a value.
 _TAKEN_OUT = re.compile(r"|\W*(?:(?:Bearer|Basic) )?\W*(?:redacted|removed|filtered|masked|dummy|x+|\*+)\W*", re.I)
 
 
@@ -42,11 +42,11 @@ def cassette_files(root: Path) -> list[Path]:
 
 
 def scan(paths: Iterable[str | Path], scrubber: Scrubber | None = None) -> list[Find]:
-    """Looks for keys in files, whoever wrote them: in their text, and in what it decodes to.
+    """Looks for keys in files: in their text, and in what it decodes to.
 
     Args:
         paths: files, and directories of them.
-        scrubber: knows the keys; the environment's where None. The shapes of keys are always looked for.
+        scrubber: knows the keys; by default the environment's. The shapes of keys are always looked for.
 
     Returns:
         What was found, by file and line. A file that cannot be decoded is a find, too.
@@ -61,26 +61,26 @@ def _scan(path: Path, scrubber: Scrubber) -> Iterator[Find]:
     except OSError as error:
         yield Find(path, 1, f"cannot be read: {error.strerror}")
         return
-    told: set[int] = set()
+    found: set[int] = set()
     for number, line in enumerate(data.decode("utf-8", "surrogateescape").split("\n"), 1):
         for what in scrubber.find(line):
-            told.add(number)
+            found.add(number)
             yield Find(path, number, what)
     try:
         node = yaml.compose(data.decode(), Loader=yaml.CSafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = getattr(error, "problem_mark", None)
-        yield Find(path, place.line + 1 if place else 1, "cannot be decoded, so what it holds cannot be told")
+        yield Find(path, place.line + 1 if place else 1, "cannot be decoded, so it cannot be checked")
         return
     for name, scalar in _scalars(node):
         first, last = scalar.start_mark.line + 1, scalar.end_mark.line + 1
-        if told.isdisjoint(range(first, last + 1)):
+        if found.isdisjoint(range(first, last + 1)):
             yield from (Find(path, first, what) for what in _scan_scalar(name, scalar, scrubber))
 
 
 def _scalars(root: yaml.Node | None) -> Iterator[tuple[str, yaml.ScalarNode]]:
-    """Each value of a document, with the key that it stands under; each key, with none."""
-    # Aliases make a node stand in several places; each is looked at once.
+    """Each value of a document with its key; each key with none."""
+    # Aliases put a node in several places; each node is checked once.
     seen: set[int] = set()
     waiting: list[tuple[str, yaml.Node | None]] = [("", root)]
     while waiting:

@@ -94,14 +94,14 @@ def is_failure(request: Mapping[str, Any], response: Mapping[str, Any]) -> bool:
     Returns:
         True for a status of 400 and above, and for HTML in reply to JSON: a proxy's login page.
     """
-    asked, said = (" ".join(part["headers"].get("content-type", [])).lower() for part in (request, response))
-    return response["status"] >= 400 or ("json" in asked and "html" in said)
+    sent, received = (" ".join(part["headers"].get("content-type", [])).lower() for part in (request, response))
+    return response["status"] >= 400 or ("json" in sent and "html" in received)
 
 
 def cassette_path(root: str | Path, *parts: str) -> Path:
     """The file of a cassette: a directory a part under `root`, safe on every file system, without collisions.
 
-    A part stays as it is where it is lower-case letters, digits, `.`, `_` and `-`. Other characters are
+    A part stays as it is if it is lower-case letters, digits, `.`, `_` and `-`. Other characters are
     percent-encoded as in a URL; a part with capitals (which some file systems do not tell apart), a reserved name, or
     one of over 200 bytes gets `~` and eight digits of its SHA-256.
 
@@ -120,7 +120,7 @@ def _safe(part: str) -> str:
     raw = part.encode("utf-8", "surrogatepass")
     encoded = quote(raw, safe="").replace("~", "%7E")
     if _RESERVED.match(encoded):
-        # Windows looks at what stands before the first dot.
+        # Windows looks at what is before the first dot.
         encoded = encoded.replace(".", "%2E", 1) + "~"
     plain = encoded.strip(".") == encoded and "~" not in encoded
     if plain and part == part.lower() and 0 < len(encoded) <= _LONGEST_PART:
@@ -144,7 +144,7 @@ def check_path(path: str | Path) -> Path:
 
 
 class _Loader(yaml.CSafeLoader):
-    """Reads what stands there: a date that someone wrote without quotes stays the text that a body had."""
+    """Reads scalars as text: a date without quotes stays the text that a body had."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own way of saying it)
         first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":merge", ":value"))]
@@ -159,7 +159,7 @@ def load(path: Path) -> tuple[list[Interaction], dict[str, Any]]:
         path: the file.
 
     Returns:
-        Its interactions and its metadata; both empty where there is no file.
+        Its interactions and its metadata; both empty if there is no file.
 
     Raises:
         CassetteError: it cannot be read or decoded, or has a format this version does not know. It stays as it is.
@@ -292,7 +292,7 @@ def save(path: Path, interactions: list[Interaction], metadata: Mapping[str, Any
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, dump(interactions, metadata))
     except OSError as error:
-        raise CassetteError(f"{path}: cannot be written ({error}); what stood there is as it was") from error
+        raise CassetteError(f"{path}: cannot be written ({error}); the old file is unchanged") from error
 
 
 def _check(path: Path, text: str, value: dict[str, Any], scrubber: Scrubber) -> None:
@@ -300,7 +300,7 @@ def _check(path: Path, text: str, value: dict[str, Any], scrubber: Scrubber) -> 
         name, inner = next(iter(value.items()))
         place, what = next(scrubber.places(inner, name), (name, found[0]))
         raise SecretFoundError(
-            f"{path}: not written, because {what} would stand in {place}, where it cannot be taken out; take it out of "
+            f"{path}: not written, because {place} would hold {what} and it cannot be redacted there; remove it from "
             "the prompt, the source or the params"
         )
 

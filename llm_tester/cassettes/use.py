@@ -1,4 +1,4 @@
-"""Opens cassettes. HTTP clients are patched once per process; each request goes to the cassette of its own context."""
+"""Opens cassettes. HTTP clients are patched once per process; each request goes to the cassette of its context."""
 
 import contextlib
 import functools
@@ -33,7 +33,7 @@ class _Process:
         with self.lock:
             for owner, name, make in _targets():
                 found = owner.__dict__[name]
-                # Another copy of this module, as pytester makes, has patches of its own.
+                # Another copy of this module, as pytester makes, has its own patches.
                 if getattr(found, _PATCHED, None) is not self:
                     patched = functools.wraps(found)(make(found, _original(found)))
                     setattr(patched, _PATCHED, self)

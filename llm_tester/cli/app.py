@@ -57,7 +57,7 @@ def config_option(command: Command) -> Command:
 def main(verbose: bool) -> None:
     """Test LLM providers the way you test code."""
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        # In a log or a pipe nobody's window sets the width, and 80 columns fold the tables.
+        # A log or a pipe has no window to set the width, and 80 columns fold the tables.
         console.width = PIPE_WIDTH
     level = logging.INFO if verbose else logging.ERROR
     logging.basicConfig(level=level, format="%(message)s", handlers=[RichHandler(console=errors, show_path=False)])
@@ -113,12 +113,12 @@ def _login(info: dict[str, Any]) -> str:
 @main.command()
 @click.argument("directory", type=click.Path(path_type=Path), default=".")
 def init(directory: Path) -> None:
-    """Write a config, one module with a case, and its recorded cassette, so that `run` works at once."""
+    """Write a config, one module with a case, and its recorded cassette, so that `run` works."""
     template = Path(__file__).parent.parent / "template"
     files = [path for path in sorted(template.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
     targets = {path: directory / path.relative_to(template) for path in files}
-    if standing := [target for target in targets.values() if target.exists()]:
-        raise ConfigError(f"{standing[0]}: stands there already; nothing was written. Choose an empty directory")
+    if existing := [target for target in targets.values() if target.exists()]:
+        raise ConfigError(f"{existing[0]}: already exists; nothing was written. Choose an empty directory")
     for path, target in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())

@@ -167,7 +167,7 @@ def _modules_warnings(source: Path, cases: Path) -> Iterator[str]:
         if replaced != text:
             file.write_text(replaced, encoding="utf-8")
         if "pydantic_llm_tester" in replaced:
-            yield f"{file}: names pydantic_llm_tester, which must be installed or taken out"
+            yield f"{file}: names pydantic_llm_tester, which must be installed or removed"
     for folder in sorted(cases.glob("*/tests/prompts/optimized")):
         yield f"{folder}: is not run; copy a prompt to prompts/<case>.optimized.txt to run it as a variant"
     if (external := source / "external_providers.json").is_file():

@@ -181,7 +181,7 @@ def _tester(
         where = active.path or Path.cwd() / "config.json"
         found = "no provider is enabled there" if active.path else "there is no such file"
         raise ConfigError(
-            f"{where}: {found}. `llm-tester init` writes a config with a sample that runs at once; or name a provider "
+            f"{where}: {found}. `llm-tester init` writes a config with a sample that runs; or name a provider "
             "with -p, and see `llm-tester providers`"
         )
     tester = LLMTester(wanted, cases, cassettes=cassettes)

@@ -1,4 +1,4 @@
-"""The commands beside `run`: prices, and the care of cassettes."""
+"""The commands `prices` and `cassettes`."""
 
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def prices(target: str | None, config_path: Path | None) -> None:
     console.print(table)
     for note in notes:
         say(console, f"disagree: {note}", style="yellow")
-    say(console, f"{settings().config.price_source} leads where the config has no price (price_source in the config)")
+    say(console, f"{settings().config.price_source} leads if the config has no price (price_source in the config)")
 
 
 def _models(provider: BaseLLM) -> list[str]:
@@ -62,7 +62,7 @@ def _rows(table: Table, provider: str, model: str, quote: Quote) -> None:
     if quote.chosen is None:
         table.add_row(Text(provider), Text(model), "unknown", *["—"] * 6)
         return
-    for label, price in (("", quote.chosen), ("beside it: ", quote.other)):
+    for label, price in (("", quote.chosen), ("next to it: ", quote.other)):
         if price is not None:
             first = [Text(provider), Text(model)] if not label else [Text(), Text()]
             table.add_row(*first, Text(label + price.source), *_rates(price), style="dim" if label else "")
@@ -91,7 +91,7 @@ def cassettes() -> None:
 @config_option
 @click.pass_context
 def scan_command(ctx: click.Context, paths: tuple[Path, ...], config_path: Path | None) -> None:
-    """Look for keys in recordings; exit 1 where there is one, for CI and pre-commit."""
+    """Look for keys in recordings; exit 1 if there is one, for CI and pre-commit."""
     activate(config_path)
     active = settings()
     chosen = paths or (active.directory / active.config.cassettes,)

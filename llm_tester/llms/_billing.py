@@ -40,7 +40,7 @@ def read_usage(slug: str, body: bytes) -> dict[str, Any]:
 
     Returns:
         Values that lead over those of the library, by their names in a provider's usage: `billed` (a `Billed`),
-        `cached_tokens`, `notes`, `priceable`, and for Anthropic all counts. Empty if the reply says nothing of it.
+        `cached_tokens`, `notes`, `priceable`, and for Anthropic all counts. Empty if the reply does not say.
     """
     reader = _READERS.get(slug)
     if reader is None or not body:

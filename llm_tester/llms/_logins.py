@@ -1,4 +1,4 @@
-"""The logins of several parts: which variables and fields each of LiteLLM's providers needs at once.
+"""The logins of several parts: which variables and fields each of LiteLLM's providers needs together.
 
 A provider with one key is not here; `catalog.env_keys` has its variables. The parts are those that LiteLLM's own code
 asks for before it sends anything; tests/llms/test_logins.py checks each against the installed LiteLLM.

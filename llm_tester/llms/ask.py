@@ -1,4 +1,4 @@
-"""Asks a provider, whatever of `get_response` it overrides."""
+"""Asks a provider, also one that overrides `get_response`."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ def ask(
     """Asks a provider; the arguments are those of `BaseLLM.get_response`, of which an override gets those it takes.
 
     An override is one attempt under the budget, is timed and recorded as `_call_llm_api` is, and tries again by
-    itself if it wants to. Its usage is priced if it has no cost of its own.
+    itself if it wants to. Its usage is priced if it reports no cost.
 
     Returns:
         The reply's text and its usage.

@@ -1,7 +1,7 @@
 """One call of a provider as a flat sequence: budget, recording, the API, the error or the price, and then again.
 
-Each attempt has a `cassettes.Call` of its own, which knows what went over HTTP: whether a request went out, how many
-seconds its exchange took, and what the reply's body was.
+Each attempt has its own `cassettes.Call`, which knows whether a request went out, how many seconds its exchange took,
+and what the reply's body was.
 """
 
 import copy
@@ -108,7 +108,7 @@ def _attempt(
         except Exception as error:
             # A copy, because a class may raise one instance again and again.
             ours = copy.copy(_ours(error, provider, model))
-            # An override that calls `BaseLLM.get_response` has had attempts of its own.
+            # An override that calls `BaseLLM.get_response` made its own attempts.
             made = (ours.attempts, ours.unanswered, ours.failed_cost)
             if not ours.attempts:
                 made = (1, 1, limits.worst_usd) if _may_be_billed(error, ours, call) else (1, 0, 0.0)
@@ -122,8 +122,8 @@ def _attempt(
         if usage.spent_usd is not None:
             reservation.settle(usage.spent_usd + own)
         failures.add(usage.attempts, usage.unanswered, usage.failed_cost)
-        told = {"attempts": failures.attempts, "unanswered": failures.unanswered, "failed_cost": failures.usd}
-        usage = usage.model_copy(update=told)
+        counts = {"attempts": failures.attempts, "unanswered": failures.unanswered, "failed_cost": failures.usd}
+        usage = usage.model_copy(update=counts)
         if (budget := active_budget()) is not None and not usage.replayed:
             budget.note_reply(f"{provider.config.name}, {model.name}", usage.completion_tokens)
         _note(provider, usage, call)

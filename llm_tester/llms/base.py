@@ -45,7 +45,7 @@ class BaseLLM(ABC):
     """A provider. A subclass needs `_call_llm_api` with its four arguments, and nothing else.
 
     Args:
-        config: what the provider's entry says; without one, the class stands for itself, with no models listed.
+        config: what the provider's entry says; without one, the class has no listed models.
 
     Attributes:
         config: that config.
@@ -72,15 +72,15 @@ class BaseLLM(ABC):
 
         Args:
             prompt: the prompt with the source below it.
-            system_prompt: the config's system prompt, "" where there is none.
+            system_prompt: the config's system prompt, "" if there is none.
             model_name: the model to call.
             model_config: what is known of it.
 
         A subclass may also accept any of these keywords, and gets those that it names: `model_class` (the pydantic
-        class to extract into, None where it should not be sent), `files` (a tuple of `File`), `timeout` (seconds).
+        class to extract into, None if it should not be sent), `files` (a tuple of `File`), `timeout` (seconds).
 
         Returns:
-            The reply's text, and its usage: a dict with `prompt_tokens`, `completion_tokens` and, where known,
+            The reply's text, and its usage: a dict with `prompt_tokens`, `completion_tokens` and, if known,
             `cached_tokens`, `cache_write_tokens`, `reasoning_tokens`, `answered_model`, `finish_reason` and
             `elapsed_seconds` (other keys are ignored), or a `UsageData`.
 
@@ -102,7 +102,7 @@ class BaseLLM(ABC):
         Args:
             prompt: what to do.
             source: the text to do it with.
-            model_name: the model; the default where None.
+            model_name: the model; by default the provider's.
             model_class: the pydantic class to extract into; see `schema_mode` for how the model is asked for it.
             files: images and PDFs to send along.
 
@@ -203,16 +203,16 @@ class BaseLLM(ABC):
         """The price of a model, that of the second source, and what they disagree about.
 
         Raises:
-            UnknownModelError: nobody knows the model.
+            UnknownModelError: no source knows the model.
         """
         return self.price_of(self.resolve(model_name))
 
     def get_default_model(self) -> str | None:
-        """The name of the default model; None where the config lists none."""
+        """The name of the default model; None if the config lists none."""
         return self.config.default()
 
     def get_api_key(self) -> str | None:
-        """The API key, from the environment or the `.env` file; None where there is none or none is needed."""
+        """The API key, from the environment or the `.env` file; None if there is none or none is needed."""
         return self._key(None)
 
     def _key(self, model_name: str | None) -> str | None:
@@ -249,7 +249,7 @@ class BaseLLM(ABC):
         return model_facts.completed(model, self.price_of(model).chosen, self._entry(model))
 
     def key_variables(self, model_name: str | None = None) -> tuple[str, ...]:
-        """The environment variables that may hold the API key, its name first; () where none is needed."""
+        """The environment variables that may hold the API key, its name first; () if none is needed."""
         if self.config.env_key is not None:
             return (self.config.env_key,) if self.config.env_key else ()
         if self.config.api_base:
@@ -267,17 +267,17 @@ class BaseLLM(ABC):
         return f"set {any_of(variables)} in the environment or in {settings().dotenv_path}"
 
     def _catalog_name(self, model_name: str) -> tuple[str, str] | None:
-        """The LiteLLM slug and model name that stand for a model in the price sources; None where none does."""
+        """The LiteLLM slug and name of a model in the price sources; None if it has none."""
         return None
 
     def _known_models(self) -> list[str]:
         return [model.name for model in self.config.models]
 
     def resolve(self, name: str | None = None) -> ModelConfig:
-        """What is known of a model; the default where the name is None.
+        """What is known of a model; by default of the default model.
 
         Raises:
-            UnknownModelError: nobody knows it; names the nearest known models.
+            UnknownModelError: no source knows it; suggests near names.
         """
         chosen = name or self.config.default()
         listed = {model.name: model for model in self.config.models}
@@ -286,7 +286,7 @@ class BaseLLM(ABC):
         if chosen is None and not listed:
             chosen = "default"
         if chosen is not None and not self.config.models and self._catalog_name(chosen) is None:
-            # A class of one's own without listed models knows itself what it can call.
+            # A user's class without listed models knows what it can call.
             return ModelConfig(name=chosen)
         if chosen is not None and (place := self._catalog_name(chosen)) and catalog.model_entry(*place):
             return ModelConfig(name=chosen)
@@ -338,7 +338,7 @@ class BaseLLM(ABC):
                 raise MissingKeyError(message, provider=self.config.name, model=model_name)
 
     def _key_to_send(self, model_name: str) -> str | None:
-        """The key; a word in its place where nothing is sent, or where the address asks for none."""
+        """The key; a placeholder if nothing is sent, or if the address needs none."""
         return self._key(model_name) or ("no-key" if cassettes.is_offline() or self.config.api_base else None)
 
     def price_of(self, model: ModelConfig) -> Quote:

@@ -24,7 +24,7 @@ class Limits(NamedTuple):
     """What one attempt can cost.
 
     Attributes:
-        worst_usd: USD at most; None if nobody knows.
+        worst_usd: USD at most; None if unknown.
         reserve_usd: USD to set aside under a budget: the worst case, or an estimate if nothing limits the reply; None
             if the price is unknown.
     """
@@ -63,7 +63,7 @@ class Budget:
         """Sets an amount aside for one attempt, until the reservation ends.
 
         Args:
-            usd: what the attempt can cost; None if nobody knows.
+            usd: what the attempt can cost; None if unknown.
             what: the provider and model, for the message.
             worst_usd: what it can cost at most, if `usd` is an estimate; None if that is unknown.
 

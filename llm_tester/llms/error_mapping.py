@@ -1,4 +1,4 @@
-"""Turns whatever a library raised into one error of ours: by HTTP status first, the same for every route."""
+"""Maps what libraries raise to our errors: by HTTP status first, the same on every route."""
 
 import builtins
 import datetime
@@ -67,7 +67,7 @@ _LONGEST_REASON = 500
 
 
 def provider_error(error: Exception, provider: str, model: str | None) -> ProviderError:
-    """The error of ours for whatever a call raised; raise it `from` the original.
+    """Our error for whatever a call raised; raise it `from` the original.
 
     Args:
         error: what LiteLLM, PydanticAI, a vendor's SDK, an HTTP client or a provider's own code raised.
@@ -75,8 +75,8 @@ def provider_error(error: Exception, provider: str, model: str | None) -> Provid
         model: the model that was asked for.
 
     Returns:
-        `error` itself where it is one of ours, completed; else the class that its HTTP status, or else its kind
-        (timeout, connection, undecodable reply), stands for. Its message holds no key.
+        `error` itself, completed, if it is one of ours; else an error of the class for its HTTP status, or else for its
+        kind (timeout, connection, undecodable reply). Its message holds no key.
     """
     chain = list(_chain(error))
     for link in chain:
@@ -132,7 +132,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _scrub(error: BaseException) -> None:
-    """Takes keys out of an exception's text: a provider may quote the one it refuses, and tracebacks get shared."""
+    """Redacts keys in an exception's text: a provider may quote the key that it refuses, and tracebacks get shared."""
     scrubber = default_scrubber()
     error.args = tuple(scrubber.text(arg) if isinstance(arg, str) else arg for arg in error.args)
     for name in ("message", "msg", "body"):
@@ -142,7 +142,7 @@ def _scrub(error: BaseException) -> None:
 
 
 def _response(error: BaseException) -> Any:
-    # Not by its truth: a reply of requests is false where its status is an error.
+    # Not by its truth value: a response of requests is false if its status is an error.
     found = getattr(error, "response", None)
     return found if found is not None else getattr(error, "raw_response", None)
 
@@ -200,7 +200,7 @@ def _local(chain: list[BaseException]) -> type[ProviderError]:
 
 
 def _transport(chain: list[BaseException]) -> type[ProviderError] | None:
-    """What happened below HTTP, by the innermost exception that tells: the outer ones are wrappers of it."""
+    """What happened below HTTP, by the innermost exception that shows it; the outer ones wrap it."""
     for link in reversed(chain):
         if _is_litellm(link):
             # It also calls a reply that it cannot read a lost connection.

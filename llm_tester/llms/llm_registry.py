@@ -1,4 +1,4 @@
-"""One instance of each provider, whoever asks and from however many threads."""
+"""One instance of each provider, for all callers and threads."""
 
 import threading
 from typing import Any
@@ -29,8 +29,8 @@ def get_llm_provider(provider_name: str) -> BaseLLM | None:
         provider_name: its name.
 
     Returns:
-        The same instance for the same name, until `reset_provider_cache`; None, with a log line that names the nearest
-        known names, where there is none of that name.
+        The same instance for the same name, until `reset_provider_cache`; None, with a log line that suggests near
+        names, if there is no provider of that name.
 
     Raises:
         ConfigError: its entry or its class cannot be used.
@@ -50,7 +50,7 @@ def discover_providers() -> list[str]:
 
 
 def reset_provider_cache() -> None:
-    """Forgets instances, classes, configs, keys, clients, cases and what mocks were told: one reset."""
+    """Forgets instances, classes, configs, keys, clients, cases and mock replies."""
     with _instances.lock:
         _instances.by_name.clear()
         provider_factory.reset_caches()
@@ -64,7 +64,7 @@ def get_provider_info(provider_name: str) -> dict[str, Any]:
         provider_name: its name.
 
     Returns:
-        `name`, `available`, `problem` (why it cannot start; None where it can), `class`, `provider_type`,
+        `name`, `available`, `problem` (why it cannot start; None if it can), `class`, `provider_type`,
         `default_model`, `models` (names), `key_variable` (the one that is set, else the first of those that may hold
         the key; None if no key is needed), `key_set`, `login_set` and `login_missing` (the variables of the whole
         login), `missing_key` (what to do about what a live call lacks; None if nothing), `schema_mode` (how the

@@ -195,7 +195,7 @@ def check_provider_class(kind: object) -> None:
 
 
 def validate_provider_implementation(provider_class: object) -> bool:
-    """Whether a class can be used as a provider; where it cannot, a log line says why."""
+    """Whether a class can be used as a provider; if not, a log line says why."""
     try:
         check_provider_class(provider_class)
     except ConfigError as error:
@@ -225,7 +225,7 @@ def register_external_provider(
         provider_name: the name.
         module: the module that holds the class.
         class_name: the class.
-        config_path: its config file; one beside the module is found by itself.
+        config_path: its config file; by default the config.json next to the module.
     """
     with _caches.lock:
         path = Path(config_path) if config_path else None
@@ -237,7 +237,7 @@ def load_external_providers(path: str | Path | None = None) -> list[str]:
     """Reads `external_providers.json`.
 
     Args:
-        path: the file; the one beside the global config where None, if there is one.
+        path: the file; by default the one next to the global config, if there is one.
 
     Returns:
         The names in it, sorted.
@@ -360,7 +360,7 @@ def _reduce(instance: BaseLLM) -> tuple[Any, ...]:
 
 
 def _restored(entry: ProviderConfig) -> BaseLLM:
-    """An instance in another process, where the class is made anew from the entry."""
+    """An instance in another process, where the class is generated from the entry again."""
     return _instance(_class_of(entry), entry)
 
 

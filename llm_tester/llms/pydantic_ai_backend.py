@@ -32,7 +32,7 @@ _SLUGS = {
 }
 _RENAMED = {"google-gla": "google", "google-vertex": "google-cloud"}
 
-# Anthropic asks for a limit, and PydanticAI streams where there is none.
+# Anthropic requires a limit, and PydanticAI streams if there is none.
 _MOST_TOKENS = 8192
 
 
@@ -141,7 +141,7 @@ class PydanticAIProvider(BaseLLM):
             # The SDKs' own timeouts count each read; this one holds for the call as a whole, whatever they wait for.
             response = _worker.run(asyncio.wait_for(work, timeout))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            # What PydanticAI's reading of a reply with another shape comes to; what was sent is ours and typed.
+            # PydanticAI raises these if it cannot read the reply; the request is ours and typed.
             message = f"{self.config.name}, {model_name}: the reply is not what the provider's API promises: {error}"
             raise UnusableReplyError(message, provider=self.config.name, model=model_name) from error
         text = "".join(part.content for part in response.parts if isinstance(part, TextPart))
@@ -196,7 +196,7 @@ def _vendor(vendor: str, api_base: str | None, key: str | None) -> Any:
         kind: Any = infer_provider_class(vendor)
     except (ValueError, ImportError) as error:
         raise ConfigError(f"PydanticAI cannot be used for {vendor!r}: {error}") from error
-    # Mistral's and Google's SDKs make one request unless they are told otherwise.
+    # Mistral's and Google's SDKs make one request by default.
     return kind(api_key=key, **({"base_url": api_base} if api_base else {}))
 
 

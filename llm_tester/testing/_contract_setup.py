@@ -1,4 +1,4 @@
-"""What the tests of a provider are made with: the provider on a stand-in, its recording, and its reply."""
+"""What the contract tests work with: the provider on a stand-in, its recording, and its reply."""
 
 import contextlib
 import inspect
@@ -41,7 +41,7 @@ class ContractSetup:
 
     @contextlib.contextmanager
     def standin(self) -> Iterator[str]:
-        """Serves what the provider's API would; override it where one reply to every request is not enough.
+        """Serves what the provider's API would; override it if one reply for all requests is not enough.
 
         Yields:
             The address that goes into the entry's `api_base`.
@@ -137,16 +137,16 @@ class ContractSetup:
                     text, usage = self._ask(provider)
             finally:
                 if guard.strays:
-                    told = (
+                    problem = (
                         f"{self.provider} calls {guard.strays[0]}, not the api_base of its entry (self.config.api_base)"
                     )
                     if self.cassette:
-                        pytest.skip(f"{told}; {self.cassette} holds what was recorded from there")
-                    pytest.fail(told, pytrace=False)
+                        pytest.skip(f"{problem}; {self.cassette} holds what was recorded from there")
+                    pytest.fail(problem, pytrace=False)
         return provider, text, usage
 
     def _answered(self, *, record: bool = False) -> tuple[BaseLLM, str, UsageData]:
-        """The provider, and its answer: replayed, where it uses HTTP."""
+        """The provider, and its answer: replayed if it uses HTTP."""
         provider = self._made()
         if not provider.uses_http:
             return provider, *self._ask(provider)
@@ -166,7 +166,7 @@ class ContractSetup:
 
     def _check_key_is_out(self, text: str, where: str) -> None:
         found = Scrubber([self._key]).find(text)
-        must(not found, f"the API key stands in {where}; it must not")
+        must(not found, f"the API key is in {where}; it must not")
 
 
 def must(kept: object, message: str) -> None:

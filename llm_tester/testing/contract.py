@@ -98,11 +98,11 @@ class ProviderContract(ContractSetup):
 
     Attributes:
         provider: the provider's name: an entry of config.json, of external_providers.json, or an installed one.
-        model: the model to ask for; the default where None.
+        model: the model to ask for; by default the provider's.
         prompt: the prompt to ask with.
-        source: the source to ask with; keep the mark in it, by which the concurrency test tells its calls apart.
-        reply: what the provider's API answers with: something to send as JSON, or the text or bytes to send.
-        cassette: in place of it, a recording, as a path from the directory of the test module.
+        source: the source to ask with; keep the mark in it, by which the concurrency test distinguishes its calls.
+        reply: the reply of the provider's API: a value to send as JSON, or the text or bytes to send.
+        cassette: instead of it, a recording, as a path from the directory of the test module.
         text: the text that the provider must make of that; None checks only that there is one.
         usage: the counts that it must make of that, by the names of `UsageData`; None checks only that they add up.
     """
@@ -153,10 +153,10 @@ class ProviderContract(ContractSetup):
     # The key.
 
     def test_a_missing_key_is_told(self) -> None:
-        # Where nobody listens, for a class that does not look for its key before it sends.
+        # A closed port, for a class that does not look for its key before it sends.
         made = self._with_key(api_base="http://127.0.0.1:9", max_attempts=1)
         self._environment.delenv(VARIABLE)
-        must(made.get_api_key() is None, "get_api_key() gives a key where its variable is not set")
+        must(made.get_api_key() is None, "get_api_key() gives a key although its variable is not set")
         error = self._error_of(made, "a missing key")
         must(isinstance(error, MissingKeyError), f"a missing key raised {error!r}, expected MissingKeyError")
         must(VARIABLE in str(error), f"the error of a missing key does not name its variable: {error}")
@@ -195,8 +195,8 @@ class ProviderContract(ContractSetup):
         for case in (*_FAULTS, _Case("a 401 with the key", lambda: faults.status(401, message=said), ProviderError)):
             with case.fault():
                 error = self._error_of(provider, case.name)
-            told = "".join(traceback.format_exception(error))
-            self._check_key_is_out(f"{error!r} {vars(error)} {told}", f"the error or the traceback of {case.name}")
+            shown = "".join(traceback.format_exception(error))
+            self._check_key_is_out(f"{error!r} {vars(error)} {shown}", f"the error or the traceback of {case.name}")
             self._check_key_is_out(pickle.dumps(error).decode("latin-1"), f"the pickled error of {case.name}")
         self._check_key_is_out(caplog.text, "the log")
         self._check_key_is_out("".join(capfd.readouterr()), "what is printed")
@@ -224,7 +224,7 @@ class ProviderContract(ContractSetup):
         must(not wrong, f"the usage says {wrong}, expected {expected}")
         must(
             "prompt_tokens" in expected or (usage.prompt_tokens and usage.completion_tokens),
-            f"the usage counts nothing: {counts}; where the API does not, say so: usage = {{'prompt_tokens': 0}}",
+            f"the usage counts nothing: {counts}; if the API does not, say so: usage = {{'prompt_tokens': 0}}",
         )
         total = usage.prompt_tokens + usage.completion_tokens
         must(usage.total_tokens == total, f"total_tokens is {usage.total_tokens}, its parts make {total}")
@@ -261,7 +261,7 @@ class ProviderContract(ContractSetup):
         with self._replaying(self._recording()[0]) if provider.uses_http else contextlib.nullcontext():
             _, usage = self._ask(dear)
         if usage.price is None:
-            must(usage.total_cost != 0, "the cost is 0 where the config has a price")
+            must(usage.total_cost != 0, "the cost is 0 although the config has a price")
         else:
             expected = usage.total_tokens / 1e6 if usage.total_tokens else None
             must(
@@ -298,7 +298,7 @@ class ProviderContract(ContractSetup):
             text, usage = self._ask(type(provider)(entry))
         must(text.strip() and (fault.count, usage.attempts) == (2, 3), f"took {usage.attempts} attempts, expected 3")
 
-    # Recording, and many at once.
+    # Recording and concurrency.
 
     def test_what_is_recorded_is_replayed(self) -> None:
         self._over_http()
@@ -322,9 +322,9 @@ class ProviderContract(ContractSetup):
         else:
             provider, copies = self._made(), []
 
-        def ask(whom: BaseLLM, number: int) -> tuple[str, int, int]:
+        def ask(provider: BaseLLM, number: int) -> tuple[str, int, int]:
             with self._replaying(copies[number]) if copies else contextlib.nullcontext():
-                reply, usage = self._ask(whom, numbered(self.source, number))
+                reply, usage = self._ask(provider, numbered(self.source, number))
             return reply, usage.prompt_tokens, usage.completion_tokens
 
         alone = [ask(type(provider)(provider.config), number) for number in range(THREADS)]

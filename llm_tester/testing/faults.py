@@ -1,11 +1,11 @@
-"""Faults without a server: the HTTP calls of the calling context meet one, some times or always, then go on.
+"""Faults without a server: HTTP calls of the calling context meet one, some of them or all.
 
     with faults.rate_limit(retry_after=0, times=1) as fault:
         text, usage = provider.get_response(prompt, source)
     assert (fault.count, usage.attempts) == (1, 2)
 
-What goes on meets the next fault out, then the cassette of the context, and without one the real address. It works
-wherever `use_cassette` does: httpx, httpx2, aiohttp, requests, urllib3, and whatever is built on them.
+A call that meets no fault goes to the outer fault, then to the cassette, else to the real address. Faults work with
+the clients of `use_cassette`: httpx, httpx2, aiohttp, requests, urllib3, and what is built on them.
 """
 
 import contextlib
@@ -91,11 +91,11 @@ def _injected(answer: Answer, times: int | None, host: str | None) -> Iterator[I
 def status(
     code: int, *, message: str = "", retry_after: float | None = None, times: int | None = None, host: str | None = None
 ) -> Injection:
-    """Lets calls meet an HTTP status, with an error body that is OpenAI's, Anthropic's, Mistral's and Google's at once.
+    """Lets calls meet an HTTP status, with an error body for the clients of OpenAI, Anthropic, Mistral and Google.
 
     Args:
         code: the status.
-        message: what the provider says; "" says who injected it.
+        message: the provider's message; by default one that names this module.
         retry_after: seconds that it asks to wait, in the header of that name; None leaves the header out.
         times: how many calls meet it before the others go on; None for all.
         host: the only host whose calls meet it, such as `api.openai.com`; None for every host.
@@ -104,9 +104,9 @@ def status(
         A context manager that yields the fault; its `count` says how often it struck.
     """
     kind, name = _KINDS.get(code, ("api_error", "INTERNAL"))
-    said = message or "injected by llm_tester.testing.faults"
-    error = {"type": kind, "message": said, "code": code, "status": name}
-    body = json.dumps({"type": "error", "object": "error", "message": said, "error": error}).encode()
+    text = message or "injected by llm_tester.testing.faults"
+    error = {"type": kind, "message": text, "code": code, "status": name}
+    body = json.dumps({"type": "error", "object": "error", "message": text, "error": error}).encode()
     headers = _JSON if retry_after is None else {**_JSON, "retry-after": [str(retry_after)]}
     return _injected(lambda *_: {"status": code, "headers": headers, "body": body}, times, host)
 
@@ -152,7 +152,7 @@ def empty_reply(*, times: int | None = None, host: str | None = None) -> Injecti
 
 
 def timeout(*, times: int | None = None, host: str | None = None) -> Injection:
-    """Lets calls meet the client's own read timeout, at once; for the arguments, see `status`."""
+    """Lets calls meet the client's own read timeout, without a wait; for the arguments, see `status`."""
     return _injected(_timeout, times, host)
 
 

@@ -1,6 +1,6 @@
-"""The pytest plugin: tests inside cassettes of their own, and cases as tests. docs/pytest.md shows how it is used.
+"""The pytest plugin: tests inside their own cassettes, and cases as tests. docs/pytest.md shows how it is used.
 
-Whoever has the package installed has the plugin loaded, so the rest of the package is imported where it is used.
+Every pytest session on the machine loads the plugin, so the rest of the package is imported inside its functions.
 """
 
 from __future__ import annotations
@@ -37,14 +37,23 @@ _PASSED = pytest.StashKey[bool]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the options, all with `--llm-` before them, and the settings, all with `llm_`."""
     add = parser.getgroup("llm_tester", "llm_tester: cassettes and cases").addoption
-    add("--llm-record", choices=_MODES, help="Record mode of all cassettes; a marker's, else none, where not given.")
+    add("--llm-record", choices=_MODES, help="Record mode for all cassettes (default: the marker's, or none).")
     add(
-        "--llm-providers", metavar="NAME[:MODEL],...", help="Run cases with these; else with the config's enabled ones."
+        "--llm-providers", metavar="NAME[:MODEL],...", help="Run cases with these (default: the config's enabled ones)."
     )
     add("--llm-block-network", action="store_true", help="Refuse to connect to other machines, except to record.")
-    add("--llm-fail-on-unused", action="store_true", help="Fail where nothing asks for an interaction of a cassette.")
-    add("--llm-unused-files", action="store_true", help="List cassettes beside the tests that ran which none opened.")
-    add("--llm-max-age", type=float, metavar="DAYS", help="List replayed cassettes that are older; else the config's.")
+    add("--llm-fail-on-unused", action="store_true", help="Fail if an interaction of a cassette is not used.")
+    add(
+        "--llm-unused-files",
+        action="store_true",
+        help="List cassettes next to the tests that ran which none opened.",
+    )
+    add(
+        "--llm-max-age",
+        type=float,
+        metavar="DAYS",
+        help="List replayed cassettes that are older (default: the config's).",
+    )
     parser.addini("llm_cases", "Directories of cases to collect as tests.", type="paths", default=[])
     parser.addini("llm_min_accuracy", "What a case must reach, 0 to 100, or MODULE=NUMBER.", type="args", default=[])
     parser.addini("llm_cassette_dir", "One directory for the cassettes of all tests.", type="string", default="")
@@ -54,7 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Registers the markers and starts the session's tally."""
     config.addinivalue_line(
         "markers",
-        f"llm_cassette(name, *, {', '.join(sorted(_MARKS))}): run the test inside a cassette of its own, named after "
+        f"llm_cassette(name, *, {', '.join(sorted(_MARKS))}): run the test inside its own cassette, named after "
         "the test if no name is given.",
     )
     config.addinivalue_line("markers", "llm_case(module, case, provider, model): set on cases collected as tests.")
@@ -62,7 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Checks the settings, and adds the directories of cases to what is collected where nothing was named."""
+    """Checks the settings, and adds the directories of cases to what is collected if no path was given."""
     config = session.config
     least_accuracy(config)
     whole = config.args_source is not pytest.Config.ArgsSource.ARGS and config.invocation_params.dir == config.rootpath
@@ -91,16 +100,16 @@ def _place(item: pytest.Item) -> tuple[Path, Path]:
 
 
 def _marked(item: pytest.Item) -> dict[str, Any]:
-    """What the markers of a test say together, the nearest of them last."""
-    said: dict[str, Any] = {}
+    """The arguments of a test's markers; the closest marker wins."""
+    merged: dict[str, Any] = {}
     for mark in reversed(list(item.iter_markers("llm_cassette"))):
         unknown = mark.kwargs.keys() - _MARKS
         if unknown or len(mark.args) > 1 or not all(isinstance(name, str) and name for name in mark.args):
             found = ", ".join([*map(repr, mark.args), *(f"{name}={value!r}" for name, value in mark.kwargs.items())])
             expected = f"at most one file name, and {', '.join(f'{name}=' for name in sorted(_MARKS))}"
             raise failure(f"llm_cassette({found}): expected {expected}")
-        said |= {**mark.kwargs, **({"name": mark.args[0]} if mark.args else {})}
-    return said
+        merged |= {**mark.kwargs, **({"name": mark.args[0]} if mark.args else {})}
+    return merged
 
 
 def _file(item: pytest.Item, name: str | None) -> Path:

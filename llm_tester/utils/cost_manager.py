@@ -169,7 +169,7 @@ class CostReport(BaseModel):
         """Writes the report as JSON.
 
         Raises:
-            ResultsError: another program's file stands there, or it cannot be written.
+            ResultsError: the file is another program's, or it cannot be written.
         """
         write_own(Path(path), self.model_dump_json(indent=2) + "\n", COST_KIND)
 
@@ -194,7 +194,7 @@ def _place(row: CostRow) -> tuple[str, ...]:
 
 
 class CostTracker:
-    """Tallies the calls of runs; any number of threads may add to it at once."""
+    """Tallies the calls of runs; any number of threads may add to it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

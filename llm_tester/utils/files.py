@@ -1,4 +1,4 @@
-"""Writes files of ours: whole or not at all, and never over somebody else's."""
+"""Writes our files: as a whole or not at all, and never over another program's."""
 
 import uuid
 from pathlib import Path
@@ -9,14 +9,14 @@ __all__ = ["check_own", "write_own"]
 
 
 def check_own(path: Path, mark: str) -> None:
-    """Checks that `write_own` could write a file, so that it is known before anything is paid for.
+    """Checks that `write_own` could write a file, so that a run fails before it pays for anything.
 
     Args:
         path: the file; its directory is made.
-        mark: what a file of ours of this sort holds near its start.
+        mark: a text that our files of this kind hold near their start.
 
     Raises:
-        ResultsError: something else stands there, or it cannot be written.
+        ResultsError: the file is another program's, or it cannot be written.
     """
     _replace(path, None, mark)
 
@@ -27,10 +27,10 @@ def write_own(path: Path, text: str, mark: str) -> None:
     Args:
         path: the file.
         text: what to write; holds the mark.
-        mark: what a file of ours of this sort holds near its start.
+        mark: a text that our files of this kind hold near their start.
 
     Raises:
-        ResultsError: something else stands there, or it cannot be written; nothing was changed.
+        ResultsError: the file is another program's, or it cannot be written; nothing was changed.
     """
     _replace(path, text, mark)
 
@@ -44,7 +44,7 @@ def _replace(path: Path, text: str | None, mark: str) -> None:
                         f"{path}: is not a file that llm_tester wrote; name another one, nothing changed"
                     )
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Not tempfile's: its files are for their owner alone, and a report is for others.
+        # Not tempfile's, which only their owner can read.
         temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
         try:
             with temporary.open("x", encoding="utf-8") as file:

@@ -468,7 +468,7 @@ class TestErrorsThatSomethingSwallowed:
 
         with Server(answer) as server:
             client = openai.OpenAI(api_key="none", base_url=server.url, max_retries=2)
-            with pytest.raises(CassetteError, match="what stood there"), client, use_cassette(path, "once"):
+            with pytest.raises(CassetteError, match="the old file"), client, use_cassette(path, "once"):
                 client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Say yes."}])
         assert list(path.parent.iterdir()) == [path]
 

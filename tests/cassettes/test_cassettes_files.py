@@ -269,7 +269,7 @@ class TestBadInput:
                 check=False,
             )
         assert f"{path}: cannot be written ([Errno 27] File too large" in run.stdout, run.stderr
-        assert "what stood there is as it was" in run.stdout
+        assert "the old file is unchanged" in run.stdout
         assert path.read_bytes() == before
         assert [found.name for found in path.parent.iterdir()] == ["one.yaml"]
         assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 0

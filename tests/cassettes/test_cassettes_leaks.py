@@ -290,7 +290,7 @@ class TestWhatCannotBeTakenOut:
             with pytest.raises(SecretFoundError) as caught, use_cassette(path, "once"):
                 ask("httpx", "GET", server.url)
         told = "".join(traceback.format_exception(caught.value))
-        assert "a known key would stand in interactions[0].response.body.json.a[0].b" in told
+        assert "interactions[0].response.body.json.a[0].b would hold a known key" in told
         assert self.DIGITS not in told
         assert not path.exists()
         assert list(path.parent.glob("*")) == []
@@ -420,9 +420,9 @@ class TestScan:
         (tmp_path / "empty.yaml").write_text("")
         (tmp_path / "gone.yaml").symlink_to(tmp_path / "nothing")
         assert [(find.path.name, find.line, find.what) for find in scan([tmp_path])] == [
-            ("cut.yaml", 2, "cannot be decoded, so what it holds cannot be told"),
+            ("cut.yaml", 2, "cannot be decoded, so it cannot be checked"),
             ("gone.yaml", 1, "cannot be read: No such file or directory"),
-            ("latin.yaml", 1, "cannot be decoded, so what it holds cannot be told"),
+            ("latin.yaml", 1, "cannot be decoded, so it cannot be checked"),
             ("wrong.yaml", 1, "base64 that cannot be decoded"),
         ]
 

@@ -184,7 +184,7 @@ def test_prices_show_source_second_source_and_disagreement(write_config: Write) 
     assert "1.5" in own.output
     both = invoke("prices", "anthropic:claude-sonnet-4-5")
     assert "litellm 1." in both.output
-    assert "beside it: genai-prices" in both.output
+    assert "next to it: genai-prices" in both.output
     assert "disagree: anthropic:claude-sonnet-4-5" in both.output
     write_config({"own": {"provider_type": "openai", "models": ["nobody-knows-this"]}})
     assert "unknown" in invoke("prices", "own").output

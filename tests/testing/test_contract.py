@@ -253,7 +253,7 @@ class TriesAgainInside(Acme):
         return super()._post(prompt, model_name)
 
 
-@found_by("test_the_key_is_not_in_the_instance", "the API key stands in repr()")
+@found_by("test_the_key_is_not_in_the_instance", "the API key is in repr()")
 class TellsItsKey(Acme):
     def __repr__(self) -> str:
         return f"<TellsItsKey {self.get_api_key()}>"
@@ -265,7 +265,7 @@ class KeepsItsKey(Acme):
         return super()._call_llm_api(*arguments)
 
 
-@found_by("test_the_key_is_in_no_output", "the API key stands in the error or the traceback")
+@found_by("test_the_key_is_in_no_output", "the API key is in the error or the traceback")
 class PutsItsKeyIntoErrors(Acme):
     def get_response(self, *arguments: Any, **more: Any) -> tuple[str, UsageData]:
         try:
@@ -279,14 +279,14 @@ class HasItsOwnInterface(PutsItsKeyIntoErrors):
     pass
 
 
-@found_by("test_the_key_is_in_no_output", "the API key stands in the log")
+@found_by("test_the_key_is_in_no_output", "the API key is in the log")
 class LogsItsKey(Acme):
     def _post(self, prompt: str, model_name: str) -> httpx.Response:
         logging.getLogger(__name__).debug("calling with %s", self.get_api_key())
         return super()._post(prompt, model_name)
 
 
-@found_by("test_the_key_is_in_no_output", "the API key stands in what is printed")
+@found_by("test_the_key_is_in_no_output", "the API key is in what is printed")
 class PrintsItsKey(Acme):
     def _post(self, prompt: str, model_name: str) -> httpx.Response:
         sys.stderr.write(f"calling with {self.get_api_key()}\n")
@@ -487,7 +487,7 @@ def test_a_forgotten_part_of_a_contract_is_reported(body: str, message: str, con
 
 def test_a_key_that_would_be_pickled_fails(contract: Callable[..., Outcomes]) -> None:
     outcomes = contract(acme(KeepsItsKey), "-k", "not_in_the_instance", body=IS_ACME)
-    assert "the API key stands in the provider's pickle" in outcomes["test_the_key_is_not_in_the_instance"][1]
+    assert "the API key is in the provider's pickle" in outcomes["test_the_key_is_not_in_the_instance"][1]
 
 
 RECORDED = "provider = 'acme'; cassette = 'cassettes/one.yaml'"

@@ -50,7 +50,7 @@ def reset() -> None:
 
 class _MockFailure(Exception):
     def __init__(self, status_code: int) -> None:
-        super().__init__(f"the mock was told to fail with {status_code}")
+        super().__init__(f"the mock is scripted to fail with {status_code}")
         self.status_code = status_code
 
 
@@ -81,8 +81,8 @@ class MockProvider(BaseLLM):
             raise reply
         text = _instance(model_class) if reply is None else _as_text(reply)
         counted = {"prompt_tokens": rough_tokens(system_prompt + prompt), "completion_tokens": rough_tokens(text)}
-        told = {"answered_model": model_name, "finish_reason": "stop", "elapsed_seconds": script.delay}
-        return text, {**counted, **told, **script.usage}
+        rest = {"answered_model": model_name, "finish_reason": "stop", "elapsed_seconds": script.delay}
+        return text, {**counted, **rest, **script.usage}
 
     def _fail(self, script: MockScript) -> None:
         if script.error is None:

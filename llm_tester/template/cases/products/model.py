@@ -1,6 +1,6 @@
 """A product offer, as a shop would describe it.
 
-An extraction module is a folder: this file with one pydantic class, and three folders of tests beside it.
+An extraction module is a folder: this file with one pydantic class, and three folders of tests next to it.
 The case `desk_lamp` is tests/sources/desk_lamp.txt (what the model reads), tests/prompts/desk_lamp.txt (what it is
 asked) and tests/expected/desk_lamp.json (what is true, written by a person from the source, never by a model).
 """
