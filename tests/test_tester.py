@@ -245,7 +245,7 @@ def test_misuse_raises(cases: Path) -> None:
         tester.run_tests(record="sometimes")
     with pytest.raises(ConfigError):
         tester.run_test(tester.discover_test_cases()[0], "nobody")
-    with pytest.raises(CaseError, match="has no module 'product'; near ones are products"):
+    with pytest.raises(CaseError, match="has no module 'product'; did you mean 'products'"):
         tester.discover_test_cases(["product"])
     with pytest.raises(CaseError, match="no such directory of cases"):
         LLMTester(["mock"], cases / "nowhere").discover_test_cases()
@@ -299,7 +299,7 @@ def test_a_model_with_two_prompts_is_one_model_and_the_prompts_are_compared(case
     register_mock_response("*", {"name": "x", "price": 1})
     tester = LLMTester(["mock"], cases)
     summary = summarize(tester.run_tests())
-    assert [(column.title, column.accuracy, column.cases) for column in summary.columns] == [
+    assert [(column.column, column.accuracy, column.cases) for column in summary.columns] == [
         ("mock:mock-model", 50.0, 2)
     ]
     [table] = summary.prompts

@@ -1,6 +1,7 @@
 """The command `llm-tester run`."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict, get_args
 
@@ -9,7 +10,7 @@ from click.core import ParameterSource
 
 from ..cassettes import RecordMode
 from ..errors import ConfigError, ResultsError
-from ..estimate import estimate
+from ..estimate import Estimate, estimate
 from ..llm_tester import LLMTester, RunInterrupted
 from ..reports import html, junit, markdown, terminal
 from ..runs.baseline import compare_runs, find_baseline
@@ -17,6 +18,7 @@ from ..runs.comparison import RunComparison
 from ..runs.results import KIND, CaseResult, RunResult
 from ..runs.summary import summarize
 from ..settings import activate, settings
+from ..usage import format_usd
 from ..utils.cost_manager import COST_KIND, CostReport
 from ..utils.files import check_own, write_own
 from .app import COMPLETE, INCOMPLETE, INTERRUPTED, OUTPUT, config_option, console, errors, main, say
@@ -106,7 +108,7 @@ def run(
     earlier = _baseline(baseline, output, gate=fail_on_regression)
     asked: _Asked = {"record": record, "repeats": repeats, "max_cost": max_cost, "previous": previous}
     if dry_run:
-        terminal.show_estimates(console, estimate(tester, modules, **asked))
+        _show_estimates(estimate(tester, modules, **asked))
         return
     _check_outputs(output, junit_path)
     try:
@@ -215,12 +217,48 @@ def _write(output: Path, tester: LLMTester, results: RunResult, comparison: RunC
     say(console, f"written: {output / 'results.json'}, report.md, report.html, costs.json and costs.md")
 
 
+def _show_estimates(estimates: Sequence[Estimate]) -> None:
+    """Prints what a run would call and cost, by provider and model, and the sum."""
+    say(console, "dry run: nothing was called", "bold")
+    rows = list(map(_estimate_row, estimates))
+    refused = [name for name in ("skipped", "over budget") if any(row[name] != "0" for row in rows)]
+    heads = ("provider and model", "schema", "live calls", "replayed", *refused, "in", "out", "cost", "at most")
+    console.print(terminal.table(heads, rows))
+    known = [item.cost_usd for item in estimates if item.cost_usd is not None]
+    total = format_usd(sum(known), at_least=len(known) < len(estimates)) if known or not estimates else "unknown"
+    say(console, f"{sum(item.live for item in estimates)} live calls, estimated cost {total}")
+    for item in estimates:
+        if item.needs:
+            say(console, f"{item.provider}, {item.model}: a live call needs a key: {item.needs}", "yellow")
+        if item.problem:
+            count = item.skipped + item.over_budget
+            say(console, f"{item.provider}, {item.model}, {count} not called: {item.problem}", "yellow")
+    if any(item.counted for item in estimates):
+        say(console, "≈: tokens counted from the texts; the others are those of the recordings")
+
+
+def _estimate_row(item: Estimate) -> dict[str, str]:
+    about = "≈" if item.counted else ""
+    return {
+        "provider and model": f"{item.provider}:{item.model}",
+        "schema": ", ".join(item.schema_modes) or "—",
+        "live calls": str(item.live),
+        "replayed": str(item.replayed),
+        "skipped": str(item.skipped),
+        "over budget": str(item.over_budget),
+        "in": f"{about}{item.prompt_tokens}",
+        "out": f"{about}{item.completion_tokens}",
+        "cost": format_usd(item.cost_usd),
+        "at most": format_usd(item.worst_usd),
+    }
+
+
 def _below(results: RunResult, limit: float | None) -> list[str]:
     """The models whose mean accuracy is below what was asked for; one without any reply is below everything."""
     if limit is None:
         return []
     return [
-        f"below {limit:g}: {column.title} has {column.accuracy or 0.0:.1f}"
+        f"below {limit:g}: {column.column} has {column.accuracy or 0.0:.1f}"
         for column in summarize(results).columns
         if (column.accuracy or 0.0) < limit
     ]

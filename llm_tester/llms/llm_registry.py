@@ -4,8 +4,7 @@ import threading
 from typing import Any
 
 from ..errors import ConfigError, ProviderError
-from ..runs import model_classes
-from . import provider_factory
+from . import provider_factory, user_code
 from .base import BaseLLM
 
 __all__ = ["discover_providers", "get_llm_provider", "get_provider_info", "reset_provider_cache"]
@@ -54,7 +53,7 @@ def reset_provider_cache() -> None:
     with _instances.lock:
         _instances.by_name.clear()
         provider_factory.reset_caches()
-        model_classes.reset()
+        user_code.reset()
 
 
 def get_provider_info(provider_name: str) -> dict[str, Any]:

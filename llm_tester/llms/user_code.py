@@ -16,16 +16,18 @@ import importlib.util
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import Any, TypeVar
 
 from ..settings import settings
 
-__all__ = ["import_file", "import_module", "raised_at", "reset"]
+__all__ = ["cached", "import_file", "import_module", "raised_at", "reset"]
 
 _PREFIX = "_llm_tester_cases_"
+_Found = TypeVar("_Found")
 
 
 class _Imported:
@@ -36,6 +38,7 @@ class _Imported:
         self.directory: Path | None = None
         self.added: str | None = None
         self.cases: dict[str, ModuleType] = {}
+        self.found: dict[Path, Any] = {}
         self.project: dict[str, ModuleType] = {}
 
 
@@ -69,13 +72,23 @@ def import_file(path: Path) -> ModuleType:
         return importlib.import_module(name)
 
 
+def cached(path: Path, find: Callable[[Path], _Found]) -> _Found:
+    """What `find` returns for a file of a module of cases, called once and kept until `reset`."""
+    with _imported.lock:
+        if path not in _imported.found:
+            _imported.found[path] = find(path)
+        found: _Found = _imported.found[path]
+        return found
+
+
 def reset() -> None:
-    """Forgets the modules of cases, so that they are read again.
+    """Forgets the modules of cases and what was found in them, so that they are read again.
 
     Modules next to the config are forgotten when another config's directory takes over: within one project, they are
     imported once per process, like any other module.
     """
     with _imported.lock:
+        _imported.found.clear()
         _forget(_imported.cases)
 
 

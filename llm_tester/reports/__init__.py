@@ -1,1 +1,1 @@
-"""What a run found, for people: reports that are written from results and need nothing else."""
+"""Renders the results of a run for the terminal, as Markdown, HTML and JUnit XML."""

@@ -8,7 +8,7 @@ from ..runs.results import CaseResult, RunResult
 
 __all__ = ["MARK", "render"]
 
-# What XML 1.0 has no place for; a reply may hold any of it.
+# Characters that XML 1.0 does not allow; a reply may contain them.
 _UNWRITABLE = re.compile("[^\\t\\n\\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 MARK = '<testsuites name="llm_tester"'
@@ -18,12 +18,12 @@ def render(run: RunResult, fail_under: float | None = None, regressions: Sequenc
     """The results as JUnit XML.
 
     Args:
-        run: what a run found.
-        fail_under: the accuracy below which a result counts as a failure, 0 to 100; None for none.
-        regressions: lines about what became worse than the baseline; each is a failure.
+        run: the results.
+        fail_under: the accuracy below which a result is a failure, 0 to 100; None for no limit.
+        regressions: a line for each regression from the baseline; each becomes a failure.
 
     Returns:
-        The XML: a suite a provider and model, a test case a case and repeat.
+        The XML, with a suite for each provider and model, and a test case for each case and repeat.
     """
     root = ElementTree.Element("testsuites", name="llm_tester")
     suites: dict[str, ElementTree.Element] = {}
@@ -51,7 +51,7 @@ def _case(suite: ElementTree.Element, result: CaseResult, fail_under: float | No
     case = ElementTree.SubElement(suite, "testcase", name=_clean(name), classname=_clean(result.column))
     case.set("time", f"{seconds:.3f}")
     if result.status in ("failed", "skipped"):
-        # A call that was not made is an error as well: what CI does not check must not look checked.
+        # A skipped call is an error too: CI must not show an unchecked case as passed.
         message = _clean(result.explanation or "")
         ElementTree.SubElement(case, "error", type=result.error or result.status, message=message)
     elif fail_under is not None and (result.accuracy or 0.0) < fail_under:

@@ -1,81 +1,71 @@
 """The results as tables in a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..estimate import Estimate
 from ..runs.comparison import RunComparison
-from ..runs.results import CaseResult, RunResult
+from ..runs.results import RunResult
 from ..runs.scoring import Counts
-from ..runs.summary import Group, Summary, Sums, grouped, summarize
-from ..usage import format_usd
-from .markdown import cost_of, old_line, price_notes, problem_line, prompt_title
+from ..runs.summary import Group, Summary, grouped, summarize, value_counts
+from . import tables
 
-__all__ = ["show_estimates", "show_results"]
+__all__ = ["show_results", "table"]
 
-# More rows than these nobody reads in a terminal.
-MOST_ROWS = 50
-
-_OUTCOMES = ("invalid", "failed", "skipped")
-# What a row of sums is about, the sums, the accuracy, and over how many cases.
-_Row = tuple[tuple[str, ...], Sums, float | None, str]
-
+_MOST_ROWS = 50
+# From the best to the worst.
 _STYLES = {"ok": "", "invalid": "yellow", "failed": "red", "skipped": "dim"}
 
 
 def show_results(
     console: Console, run: RunResult, comparison: RunComparison | None = None, again: str | None = None
 ) -> None:
-    """Prints a table of cases by provider and model, the sums of each model, and what went wrong.
+    """Prints a table of cases for each model, the sums of each model, and what went wrong.
 
     Args:
-        console: where to.
-        run: what a run found.
-        comparison: the run against a baseline, if there is one.
+        console: the terminal.
+        run: the results.
+        comparison: the comparison with a baseline, if there is one.
         again: the command that runs again what failed or was skipped; None if there is none.
     """
     for name, groups in _by_column(run).items():
-        shown = groups if len(groups) <= MOST_ROWS else sorted(groups, key=lambda group: group.accuracy or 0.0)
-        title, cases = _cases(name, shown[:MOST_ROWS])
-        _say(console, title, "bold")
-        console.print(cases)
-        if len(groups) > MOST_ROWS:
-            _say(console, f"the {MOST_ROWS} least accurate of {len(groups)}; the reports have them all")
+        shown = groups if len(groups) <= _MOST_ROWS else sorted(groups, key=lambda group: group.accuracy or 0.0)
+        _show_cases(console, name, shown[:_MOST_ROWS])
+        if len(groups) > _MOST_ROWS:
+            _say(console, f"the {_MOST_ROWS} least accurate of {len(groups)}; the reports have them all")
     _show_sums(console, run, summarize(run))
     if run.repeats > 1:
         _say(console, "fields that changed between repeats", "bold")
-        console.print(_changes(run))
-    for line in price_notes(run):
-        _say(console, f"prices: {line}", "yellow")
-    for name, problem in run.problems.items():
-        _say(console, f"{name} could not start: {problem}", "red")
-    wrong = run.problems_of_results()
-    for problem, results in wrong[:MOST_ROWS]:
-        _say(console, problem_line(problem, results, again))
-    if len(wrong) > MOST_ROWS:
-        _say(console, f"and {len(wrong) - MOST_ROWS} more problems; the reports have them all")
-    if old := run.old_recordings():
-        _say(console, old_line(old), "yellow")
-    if again and run.incomplete():
-        _say(console, f"to run again what failed or was skipped: {again}")
+        console.print(table(("case", "model", "field", "changes"), _changes(run)))
+    for column, note in tables.price_notes(run):
+        _say(console, f"prices: {column}: {note}", "yellow")
+    _show_problems(console, run, again)
     for note in comparison.notes() if comparison else ():
         _say(console, note)
     _say(console, f"spent: {run.spent_text}")
 
 
+def table(heads: Sequence[str], rows: Iterable[tables.Row]) -> Table:
+    """A table for a terminal.
+
+    Args:
+        heads: the heads of the columns.
+        rows: the texts of each row by head, and its "style" if it has one.
+    """
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for head in heads:
+        is_text = head in tables.TEXTS
+        shown.add_column(head, justify="left" if is_text else "right", no_wrap=not is_text)
+    for row in rows:
+        shown.add_row(*(Text(row[head]) for head in heads), style=row.get("style"))
+    return shown
+
+
 def _say(console: Console, text: str, style: str = "") -> None:
     console.print(Text(text, style=style), soft_wrap=True)
-
-
-def _table(texts: Sequence[str], numbers: Sequence[str]) -> Table:
-    table = Table(*texts, box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
 
 
 def _by_column(run: RunResult) -> dict[str, list[Group]]:
@@ -85,129 +75,90 @@ def _by_column(run: RunResult) -> dict[str, list[Group]]:
     return found
 
 
-def _cases(title: str, groups: Sequence[Group]) -> tuple[str, Table]:
-    """The cases of one provider and model; what is the same for all of them is in the title."""
-    more = {"reply from": _sources, "schema": _schemas}
-    said = []
-    for name, text in list(more.items()):
-        found = {text(group) for group in groups} - {"—"}
-        if len(found) < 2:
-            del more[name]
-            said += [f"schema: {one}" if name == "schema" else one for one in found]
-    table = _table(("case",), ("accuracy", "in", "out", "cost", "seconds"))
-    for name in more:
-        table.add_column(name)
-    for group in groups:
-        worst = max(group.results, key=lambda result: list(_STYLES).index(result.status))
-        cells = [group.first.title, *_numbers(group, worst), *(text(group) for text in more.values())]
-        table.add_row(*(Text(cell) for cell in cells), style=_STYLES[worst.status])
-    return f"{title} ({'; '.join(said)})" if said else title, table
+def _show_cases(console: Console, title: str, groups: Sequence[Group]) -> None:
+    """The cases of one provider and model. The title says what is the same for all of them."""
+    rows = list(map(_case_row, groups))
+    heads, shared = ["case", "accuracy", "in", "out", "cost", "seconds"], []
+    for head in ("reply from", "schema"):
+        found = {row[head] for row in rows} - {"—"}
+        if len(found) > 1:
+            heads.append(head)
+        else:
+            shared += [f"schema: {one}" if head == "schema" else one for one in found]
+    _say(console, f"{title} ({'; '.join(shared)})" if shared else title, "bold")
+    console.print(table(heads, rows))
 
 
-def _schemas(group: Group) -> str:
-    return ", ".join(dict.fromkeys(item.schema_mode for item in group.results if item.schema_mode)) or "—"
-
-
-def _sources(group: Group) -> str:
-    return ", ".join(dict.fromkeys(item.source_of_reply for item in group.results if item.usage)) or "—"
-
-
-def _numbers(group: Group, worst: CaseResult) -> list[str]:
-    accuracy = "—" if group.accuracy is None else f"{group.accuracy:.1f}"
+def _case_row(group: Group) -> tables.Row:
+    worst = max((result.status for result in group.results), key=list(_STYLES).index)
+    accuracy = tables.points(group.accuracy)
     if len(group.results) > 1 and group.accuracy is not None:
         accuracy += f" ±{group.spread:.1f} ({len(group.scores)}×)"
-    if worst.status != "ok":
-        accuracy = worst.status if group.accuracy is None or len(group.results) == 1 else f"{worst.status}, {accuracy}"
+    if worst != "ok":
+        accuracy = worst if group.accuracy is None or len(group.results) == 1 else f"{worst}, {accuracy}"
     total = group.sums
-    if not total.answered:
-        return [accuracy, "—", "—", "—", "—"]
-    tokens = [str(total.prompt_tokens), str(total.completion_tokens)]
-    return [accuracy, *tokens, cost_of(total), f"{total.seconds:.2f}"]
+    return {
+        "case": group.first.title,
+        "accuracy": accuracy,
+        "in": str(total.prompt_tokens) if total.answered else "—",
+        "out": str(total.completion_tokens) if total.answered else "—",
+        "cost": tables.cost_of(total) if total.answered else "—",
+        "seconds": f"{total.seconds:.2f}" if total.answered else "—",
+        "reply from": _joined(item.source_of_reply for item in group.results if item.usage),
+        "schema": _joined(item.schema_mode for item in group.results if item.schema_mode),
+        "style": _STYLES[worst],
+    }
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(texts)) or "—"
 
 
 def _show_sums(console: Console, run: RunResult, summary: Summary) -> None:
     """The models, best first, and the prompts of each."""
-    rows: list[_Row] = []
-    for column in summary.columns:
-        cases = f"{column.cases} of {summary.cases}" + ("" if column.ranked is not None else ", not ranked")
-        rows.append(((column.title,), column, column.shown, cases))
     over = "" if summary.common == summary.cases else f", ranked over the {summary.common} cases that they share"
     _say(console, f"all together{over}", "bold")
-    console.print(_sums(("provider and model",), rows))
-    if any(result.counts is not None for result in run.results):
-        _say(console, "values, each item of a list counted", "bold")
-        console.print(_values(run, [column.title for column in summary.columns]))
-    for prompts in summary.prompts:
+    console.print(_sums(("provider and model",), tables.model_rows(summary)))
+    if counts := value_counts(run.results):
+        heads = ("provider and model", "right", "wrong", "missing", "extra", "precision", "recall", "F1")
         rows = [
-            ((row.title, prompt_title(row.variant)), row, row.accuracy, f"{row.cases} of {prompts.cases}")
-            for row in prompts.rows
+            _counts_row(column.column, counts[column.column]) for column in summary.columns if column.column in counts
         ]
+        _say(console, "values, each item of a list counted", "bold")
+        console.print(table(heads, rows))
+    for prompts in summary.prompts:
         _say(console, "prompts over the same cases", "bold")
-        console.print(_sums(("provider and model", "prompt"), rows))
+        console.print(_sums(("provider and model", "prompt"), tables.prompt_rows(prompts)))
 
 
-def _sums(names: Sequence[str], rows: Sequence[_Row]) -> Table:
-    """A table of sums; what never occurred (invalid, failed, skipped) has no column."""
-    occurred = [name for name in _OUTCOMES if any(getattr(total, name) for _, total, _, _ in rows)]
-    table = _table(names, ("accuracy", "cases", *occurred, "in", "out", "cost", "seconds"))
-    for title, total, accuracy, cases in rows:
-        cells = [*title, "—" if accuracy is None else f"{accuracy:.1f}", cases]
-        cells += [str(getattr(total, name)) for name in occurred]
-        cells += [str(total.prompt_tokens), str(total.completion_tokens), cost_of(total), f"{total.seconds:.2f}"]
-        table.add_row(*(Text(cell) for cell in cells))
-    return table
+def _counts_row(column: str, counts: Counts) -> tables.Row:
+    shares = {name: "—" if share is None else f"{share:.2f}" for name, share in counts.shares().items()}
+    return {"provider and model": column, **{kind: str(count) for kind, count in counts._asdict().items()}, **shares}
 
 
-def _values(run: RunResult, columns: Sequence[str]) -> Table:
-    """How many values each model got right, over all replies that were compared."""
-    table = _table(("provider and model",), ("right", "wrong", "missing", "extra", "precision", "recall", "F1"))
-    for column in columns:
-        counts = [result.counts for result in run.results if result.column == column and result.counts is not None]
-        if counts:
-            total = Counts(*map(sum, zip(*counts, strict=True)))
-            shares = ["—" if share is None else f"{share:.2f}" for share in (total.precision, total.recall, total.f1)]
-            table.add_row(*(Text(cell) for cell in (column, *map(str, total), *shares)))
-    return table
+def _sums(names: Sequence[str], rows: Sequence[tables.Row]) -> Table:
+    """A table of sums, without the outcomes (invalid, failed, skipped) that never occurred."""
+    occurred = [name for name in tables.OUTCOMES if any(row[name] != "0" for row in rows)]
+    return table((*names, "accuracy", "cases", *occurred, "in", "out", "cost", "seconds"), rows)
 
 
-def _changes(run: RunResult) -> Table:
-    table = _table(("case", "model", "field"), ("changes",))
+def _changes(run: RunResult) -> Iterator[tables.Row]:
     for group in grouped(run.results).values():
         for path, count in group.changes().items():
             if count:
-                cells = [group.first.title, group.first.column, path, f"{count} of {len(group.scores) - 1}"]
-                table.add_row(*(Text(cell) for cell in cells))
-    return table
+                names = {"case": group.first.title, "model": group.first.column, "field": path}
+                yield {**names, "changes": f"{count} of {len(group.scores) - 1}"}
 
 
-def show_estimates(console: Console, estimates: Sequence[Estimate]) -> None:
-    """Prints what a run would call and cost, by provider and model, with the sum."""
-    _say(console, "dry run: nothing was called", "bold")
-    console.print(_estimates(estimates))
-    known = [item.cost_usd for item in estimates if item.cost_usd is not None]
-    total = format_usd(sum(known), at_least=len(known) < len(estimates)) if known or not estimates else "unknown"
-    _say(console, f"{sum(item.live for item in estimates)} live calls, estimated cost {total}")
-    for item in estimates:
-        if item.needs:
-            _say(console, f"{item.provider}, {item.model}: a live call needs a key: {item.needs}", "yellow")
-        if item.problem:
-            count = item.skipped + item.over_budget
-            _say(console, f"{item.provider}, {item.model}, {count} not called: {item.problem}", "yellow")
-    if any(item.counted for item in estimates):
-        _say(console, "≈: tokens counted from the texts; the others are those of the recordings")
-
-
-def _estimates(estimates: Sequence[Estimate]) -> Table:
-    counts = {name: name.replace(" ", "_") for name in ("skipped", "over budget")}
-    counts = {name: field for name, field in counts.items() if any(getattr(item, field) for item in estimates)}
-    table = _table(
-        ("provider and model", "schema"), ("live calls", "replayed", *counts, "in", "out", "cost", "at most")
-    )
-    for item in estimates:
-        about = "≈" if item.counted else ""
-        cells = [f"{item.provider}:{item.model}", ", ".join(item.schema_modes) or "—", str(item.live)]
-        cells += [str(item.replayed), *(str(getattr(item, field)) for field in counts.values())]
-        cells += [f"{about}{item.prompt_tokens}", f"{about}{item.completion_tokens}"]
-        cells += [format_usd(item.cost_usd), format_usd(item.worst_usd)]
-        table.add_row(*(Text(cell) for cell in cells))
-    return table
+def _show_problems(console: Console, run: RunResult, again: str | None) -> None:
+    for name, problem in run.problems.items():
+        _say(console, f"{name} could not start: {problem}", "red")
+    problems = run.problems_of_results()
+    for problem, results in problems[:_MOST_ROWS]:
+        _say(console, tables.problem_line(problem, results, again))
+    if len(problems) > _MOST_ROWS:
+        _say(console, f"and {len(problems) - _MOST_ROWS} more problems; the reports have them all")
+    if old := run.old_recordings():
+        _say(console, tables.old_line(old), "yellow")
+    if again and run.incomplete():
+        _say(console, f"to run again what failed or was skipped: {again}")

@@ -1,6 +1,6 @@
-"""Expected JSON in the form in which its class dumps a reply, so that both sides write a date or an enum alike.
+"""Expected JSON as its class dumps a reply, so that a date or an enum looks the same on both sides.
 
-Two objects in it are directives: `{"$any_of": [...]}` accepts several values, `{"$ignore": true}` leaves one out.
+Two objects in it are directives: `{"$any_of": [...]}` accepts several values, `{"$ignore": true}` leaves a value out.
 """
 
 import json
@@ -22,12 +22,12 @@ _MISSING = object()
 
 
 class Problem(NamedTuple):
-    """Why a class does not take a value.
+    """Why a class rejects a value.
 
     Attributes:
-        place: where the value is in the expected JSON.
+        place: the path of the value in the expected JSON.
         why: what was found and expected.
-        is_of_class: whether the class's own code broke, so that the value may be right.
+        is_of_class: whether the code of the class failed. The value may then be right.
     """
 
     place: str
@@ -38,8 +38,8 @@ class Problem(NamedTuple):
         return f"{self.place.removeprefix('.') or '(the whole)'}: {self.why}"
 
 
-class _RefusedError(Exception):
-    """A class refuses a value: with a place in it for each reason, or with none if the value is only not whole."""
+class _RejectedError(Exception):
+    """A class rejects a value, with the path and text of each reason; without reasons if only fields are missing."""
 
     def __init__(self, reasons: list[tuple[str, str]], is_of_class: bool = False) -> None:
         super().__init__(reasons)
@@ -60,7 +60,7 @@ def is_ignored(value: Any) -> bool:
 
 
 def is_nothing(value: Any) -> bool:
-    """None, and text, lists and objects with nothing in them: pydantic's defaults for what a reply did not mention."""
+    """Whether a value is None or empty, which is pydantic's default for what a reply leaves out."""
     if isinstance(value, str):
         return not value.strip()
     if isinstance(value, dict):
@@ -69,7 +69,7 @@ def is_nothing(value: Any) -> bool:
 
 
 def segment(key: str) -> str:
-    """A key as a part of a path: `.name`, or `["a.b"]` for one that is no plain word."""
+    """A key as a part of a path: `.name`, or `["a.b"]` if the key has special characters."""
     return f".{key}" if key and not set(key) & set('.[]"') else f"[{json.dumps(key)}]"
 
 
@@ -78,18 +78,18 @@ def in_form(
 ) -> Any:
     """Expected JSON as its class would dump it.
 
-    What the class fills in by default is filled in. A required field that an object leaves out is ignored, because a
-    reply cannot leave it out. If a part is not whole or holds a directive, each field in it is validated by itself.
+    Defaults are filled in. A required field that is left out is ignored, because a reply cannot leave it out. If an
+    object is partial or has a directive in it, each of its fields is validated separately.
 
     Args:
-        value: the expected JSON, partial or whole.
+        value: the expected JSON, whole or partial.
         shape: what the class says about it.
-        problems: takes what the class refuses.
-        path: the value's place in the expected JSON.
-        field: the pydantic class and the name of its field that the value is for.
+        problems: a list to which the values are added that the class rejects.
+        path: the path of the value in the expected JSON.
+        field: the pydantic class and the name of the field that the value is for.
 
     Returns:
-        JSON with directives; what the class refuses stays as it is.
+        JSON with directives. Values that the class rejects stay as they are.
     """
     problems = [] if problems is None else problems
     if is_ignored(value):
@@ -99,7 +99,7 @@ def in_form(
     if not _has_directive(value):
         try:
             return _dumped(value, shape, field)
-        except _RefusedError as error:
+        except _RejectedError as error:
             problems += [Problem(path + inner, why, error.is_of_class) for inner, why in error.reasons]
             if error.reasons or not isinstance(value, dict | list):
                 return value
@@ -118,7 +118,7 @@ def _object_in_form(value: Mapping[str, Any], shape: Shape, problems: list[Probl
         if name := names.get(key, key):
             field = (model, name) if model and name in fields else None
             found[name] = in_form(item, shape.child(name), problems, path + segment(key), field)
-    # The class's order, so that the same data always gives the same list of fields.
+    # In the order of the class, so that the same data always gives the same list of fields.
     for name in [name for name in shape.fields if name not in found]:
         found[name] = _default(model, name) if model and name in fields else dict(IGNORE)
     return found
@@ -128,7 +128,7 @@ def _dumped(value: Any, shape: Shape, field: _Field) -> Any:
     """A value without directives as its class dumps it.
 
     Raises:
-        _RefusedError: the class refuses it, or it is not whole.
+        _RejectedError: the class rejects it, or fields are missing.
     """
     try:
         if field and (found := _assigned(*field, value)) is not _MISSING:
@@ -137,20 +137,21 @@ def _dumped(value: Any, shape: Shape, field: _Field) -> Any:
         instance = adapter.validate_json(json.dumps(value), by_alias=True, by_name=True)
         return adapter.dump_python(instance, mode="json", by_alias=False, warnings=False)
     except ValidationError as error:
-        raise _RefusedError(error_lines(error, leave_out=("missing",))) from None
-    except _RefusedError:
+        raise _RejectedError(error_lines(error, leave_out=("missing",))) from None
+    except _RejectedError:
         raise
     except PydanticUserError:  # a type that only the class around it can validate
         return value
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a validator of the user's may raise anything
-        raise _RefusedError([("", f"a validator or serializer raised {with_place(error)}")], is_of_class=True) from None
+        reason = f"a validator or serializer raised {with_place(error)}"
+        raise _RejectedError([("", reason)], is_of_class=True) from None
 
 
 def _assigned(model: type[BaseModel], name: str, value: Any) -> Any:
-    """The value as the class's own field validators and serializers have it; `_MISSING` if they cannot say.
+    """The value as the field validators and serializers of the class make it; `_MISSING` if they cannot.
 
     Raises:
-        _RefusedError: a validator of the user's refuses the value.
+        _RejectedError: a validator of the user rejects the value.
     """
     try:
         instance = model.model_construct()
@@ -160,14 +161,14 @@ def _assigned(model: type[BaseModel], name: str, value: Any) -> Any:
         judged = {detail["type"] for detail in error.errors() if detail["loc"][:1] == (name,)}
         if judged & {"value_error", "assertion_error"}:
             lines = [(place.removeprefix(f".{name}"), why) for place, why in error_lines(error, leave_out=("missing",))]
-            raise _RefusedError(lines) from None
+            raise _RejectedError(lines) from None
         return _MISSING
-    except (Exception, SystemExit):  # noqa: BLE001 - a validator of the whole object misses the other fields
+    except (Exception, SystemExit):  # noqa: BLE001 - a validator of the whole object needs the other fields
         return _MISSING
 
 
 def _default(model: type[BaseModel], name: str) -> Any:
-    """What the class dumps for a field that is not given; ignored if it has to be given."""
+    """What the class dumps for a field that is left out; ignored if the field is required."""
     if model.model_fields[name].is_required():
         return dict(IGNORE)
     try:
@@ -197,7 +198,7 @@ def _has_directive(value: Any) -> bool:
 
 
 def perfect(value: Any) -> Any:
-    """A reply that is right: the first of several values, and nothing of what is left out."""
+    """A reply that is right: the first of the values of each `$any_of`, without what is ignored."""
     if (options := choices(value)) is not None:
         return perfect(options[0])
     if isinstance(value, dict):

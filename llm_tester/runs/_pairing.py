@@ -1,4 +1,4 @@
-"""Which items of two lists belong together: the pairs whose scores have the greatest sum."""
+"""Pairs the items of two lists so that the sum of the scores is greatest."""
 
 import heapq
 import json
@@ -15,17 +15,17 @@ __all__ = ["in_order", "paired_by_key", "paired_by_likeness"]
 _MAX_PAIRS = 10_000
 _MAX_WORK = 60_000  # comparisons of two scalars; about a second
 _CANDIDATES = 10
-_LONGEST = 200  # characters of an item by which its candidates are found
+_LONGEST = 200  # characters of an item that are compared to find its candidates
 
 Gain = Callable[[int, int], int]
 
 
 def paired_by_key(expected: Mapping[int, Any], actual: Mapping[int, Any], key: str) -> dict[int, int]:
-    """The pairs of items whose key is equal; items that share a key pair off in the order of their content.
+    """The pairs of items with equal keys. Items with the same key are paired in the order of their content.
 
     Args:
-        expected: the items by their index.
-        actual: the same.
+        expected: the expected items by index.
+        actual: the actual items by index.
         key: the name of the field.
     """
     holders: dict[str, list[int]] = defaultdict(list)
@@ -42,15 +42,15 @@ def paired_by_key(expected: Mapping[int, Any], actual: Mapping[int, Any], key: s
 
 
 def paired_by_likeness(expected: Mapping[int, Any], actual: Mapping[int, Any], gain: Gain) -> dict[int, int]:
-    """The pairs of items that gain most together. Items that are the same belong together whatever else there is.
+    """The pairs of items with the greatest total gain. Equal items are always paired.
 
-    If the lists are too long to compare each item with each, only those whose texts are most alike are compared; what
-    is then left over pairs off in the order of its content. The order of the items never matters.
+    If the lists are too long to compare all items, only those with the most similar texts are compared. The remaining
+    items are then paired in the order of their content. The order of the items never matters.
 
     Args:
-        expected: the items by their index.
-        actual: the same.
-        gain: what pairing an expected with an actual item is worth, by their indices; 0 or more.
+        expected: the expected items by index.
+        actual: the actual items by index.
+        gain: the gain of pairing an expected with an actual item, by their indices; 0 or more.
     """
     pairs = _same(expected, actual)
     taken = set(pairs.values())
@@ -85,7 +85,7 @@ def _same(expected: Mapping[int, Any], actual: Mapping[int, Any]) -> dict[int, i
 
 
 def _work(item: Any) -> int:
-    """How many scalars an item holds; a long text counts as several."""
+    """The number of scalars in an item; a long text counts as several."""
     if isinstance(item, dict):
         return 1 + sum(map(_work, item.values()))
     if isinstance(item, list):
@@ -114,60 +114,54 @@ def _candidates(wanted: Sequence[tuple[int, Any]], found: Sequence[tuple[int, An
 def _best(gains: Mapping[int, Mapping[int, int]]) -> dict[int, int]:
     """The assignment with the greatest total gain, by shortest augmenting paths (the Hungarian method).
 
-    Each row may also stay alone, which is a column of its own without gain: the negative number ~row.
+    A row may also remain single: each has an extra column without gain, the negative number ~row.
     """
     top = max((gain for row in gains.values() for gain in row.values()), default=0)
-    row_price: dict[int, int] = dict.fromkeys(gains, 0)
-    column_price: dict[int, int] = defaultdict(int)
+    costs = {row: {**{column: top - gain for column, gain in found.items()}, ~row: top} for row, found in gains.items()}
+    row_prices = dict.fromkeys(gains, 0)
+    column_prices: dict[int, int] = defaultdict(int)
     owner: dict[int, int] = {}
     held: dict[int, int] = {}
     for start in gains:
-        distance: dict[int, int] = {}
-        came_from: dict[int, int] = {}
-        settled: dict[int, int] = {}
-        heap: list[tuple[int, bool, int]] = []
-        row, far = start, 0
-        while True:
-            base = far + top - row_price[row]
-            for column, gain in (*gains[row].items(), (~row, 0)):
-                reached = base - gain - column_price[column]
-                if column not in settled and reached < distance.get(column, reached + 1):
-                    distance[column], came_from[column] = reached, row
-                    # Of columns as near as each other, a free one ends the search.
-                    heapq.heappush(heap, (reached, column in owner, column))
-            while (nearest := heapq.heappop(heap))[-1] in settled:
-                pass
-            far, _, column = nearest
-            if column not in owner:
-                break
-            settled[column] = far
-            row = owner[column]
-        _reprice(row_price, column_price, settled, owner, start, far)
-        _augment(owner, held, came_from, start, column)
+        column, came_from = _shortest_path(start, costs, row_prices, column_prices, owner)
+        row = ~start
+        # The free column goes to the row it was reached from, the old column of that row to the row before, and so on.
+        while row != start:
+            row = came_from[column]
+            owner[column] = row
+            held[row], column = column, held.get(row, column)
     return {row: column for row, column in held.items() if column >= 0}
 
 
-def _reprice(
-    row_price: dict[int, int],
-    column_price: dict[int, int],
-    settled: Mapping[int, int],
-    owner: Mapping[int, int],
+def _shortest_path(
     start: int,
-    far: int,
-) -> None:
-    row_price[start] += far
-    for column, distance in settled.items():
-        row_price[owner[column]] += far - distance
-        column_price[column] -= far - distance
-
-
-def _augment(
-    owner: dict[int, int], held: dict[int, int], came_from: Mapping[int, int], start: int, column: int
-) -> None:
-    """Give the free column to the row that it was reached from, that row's old column to the one before, and so on."""
+    costs: Mapping[int, Mapping[int, int]],
+    row_prices: dict[int, int],
+    column_prices: dict[int, int],
+    owner: Mapping[int, int],
+) -> tuple[int, dict[int, int]]:
+    """The nearest free column from a row, and the row from which each column was reached. Updates the prices."""
+    distance: dict[int, int] = {}
+    came_from: dict[int, int] = {}
+    settled: dict[int, int] = {}
+    heap: list[tuple[int, bool, int]] = []
+    row, far = start, 0
     while True:
-        row = came_from[column]
-        owner[column] = row
-        held[row], column = column, held.get(row, column)
-        if row == start:
-            return
+        for column, cost in costs[row].items():
+            reached = far + cost - row_prices[row] - column_prices[column]
+            if column not in settled and reached < distance.get(column, reached + 1):
+                distance[column], came_from[column] = reached, row
+                # Of columns at the same distance, a free one comes first and ends the search.
+                heapq.heappush(heap, (reached, column in owner, column))
+        while (nearest := heapq.heappop(heap))[-1] in settled:
+            pass
+        far, _, column = nearest
+        if column not in owner:
+            break
+        settled[column] = far
+        row = owner[column]
+    row_prices[start] += far
+    for taken, near in settled.items():
+        row_prices[owner[taken]] += far - near
+        column_prices[taken] -= far - near
+    return column, came_from

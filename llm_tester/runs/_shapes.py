@@ -1,7 +1,7 @@
-"""What a pydantic class says about each place of its data: which types, which rule, which weight."""
+"""What a pydantic class says about each value of its data: its types, rule and weight."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -28,8 +28,7 @@ from uuid import UUID
 from pydantic import AliasChoices, AliasPath, AnyUrl, BaseModel, EmailStr, RootModel, Secret, SecretBytes, SecretStr
 
 from ..errors import CaseError
-from ._values import DATE, EXACT, NUMBER, TEXT, Rule
-from .rules import Compare, Exact, Ignore, Key, Marker, Ordered, Weight
+from .rules import DATE, EXACT, NUMBER, TEXT, Compare, Exact, Ignore, Key, Marker, Ordered, Rule, Weight
 
 __all__ = ["ANYTHING", "Shape", "field_names", "shape_of"]
 
@@ -48,13 +47,13 @@ _RULES: tuple[tuple[tuple[type, ...], Rule], ...] = (
 
 
 class Shape:
-    """One place in the data of a class.
+    """What a class says about a value in its data.
 
     Args:
-        annotation: its type, as the class has it.
-        markers: what the field says about it besides.
-        place: its name for messages, such as `Product.maker.country`.
-        around: the place that holds it, whose rule and weight hold for it too.
+        annotation: the type, as the class has it.
+        markers: the markers of the field.
+        place: the name for messages, such as `Product.maker.country`.
+        around: the shape of the object or list that holds the value; its rule and weight apply to the value too.
 
     Raises:
         CaseError: a marker does not fit the type.
@@ -69,8 +68,8 @@ class Shape:
         self.types = tuple(kind for kind, _ in parts)
         self.place = place
         self.is_ignored = any(isinstance(marker, Ignore) for marker in own)
-        own_weight = next((marker.times for marker in own if isinstance(marker, Weight)), 1.0)
-        self.weight: float = own_weight * (around.weight if around else 1.0)
+        weight = next((marker.times for marker in own if isinstance(marker, Weight)), 1.0)
+        self.weight: float = weight * (around.weight if around else 1.0)
         self.key = next((marker.field for marker in own if isinstance(marker, Key)), None)
         self._is_fixed = any(get_origin(kind) is tuple and get_args(kind)[-1:] != (...,) for kind in self.types)
         self.is_ordered = self._is_fixed or any(isinstance(marker, Ordered) for marker in own)
@@ -80,11 +79,10 @@ class Shape:
         if not self.is_ignored and any(_is_a(kind, _SECRETS) for kind in self.types):
             raise CaseError(f"{place}: pydantic writes a {_names(self.types)} as asterisks; mark the field with Ignore")
         if (self.key or self.is_ordered) and self.types and not any(map(_is_list, self.types)):
-            raise CaseError(f"{self.place}: Key and Ordered are for lists, and this is {_names(self.types)}")
-        pairing = f", paired by {self.key}" if self.key else ", in order" if self.is_ordered else ""
-        self._how_inside: str = pairing or (around._how_inside if around else "")
-        how = around._how_inside if around else ""
-        self._suffix = how + (f", weight {self.weight:g}" if self.weight != 1 else "")
+            raise CaseError(f"{place}: Key and Ordered are for lists, and this is {_names(self.types)}")
+        pairing = around._pairing if around else ""
+        self._suffix = pairing + (f", weight {self.weight:g}" if self.weight != 1 else "")
+        self._pairing: str = f", paired by {self.key}" if self.key else ", in order" if self.is_ordered else pairing
         self._children: dict[str | int, Shape] = {}
 
     def _chosen_rule(self, own: Iterable[Marker]) -> Rule | None:
@@ -92,8 +90,7 @@ class Shape:
         rules = {_natural(kind) for kind in scalars}
         natural = rules.pop() if len(rules) == 1 else None
         for marker in own:
-            # A list or an object has no rule by itself; what it says holds for what is in it.
-            if type(marker).rule is Marker.rule:
+            if type(marker).rule is Marker.rule:  # it chooses no rule
                 continue
             rule = marker.rule(natural)
             if rule is None:
@@ -108,25 +105,28 @@ class Shape:
 
     @cached_property
     def models(self) -> tuple[type[BaseModel], ...]:
-        """The pydantic classes that an object here may be."""
+        """The pydantic classes that the value may be an instance of."""
         return tuple(_plain(kind) for kind in self.types if _is_a(kind, (BaseModel,)))
 
     @property
     def has_mapping(self) -> bool:
-        """Whether an object here may be a dict with any keys."""
+        """Whether the value may be a dict with any keys."""
         return any(map(_is_mapping, self.types))
 
     @cached_property
     def fields(self) -> Mapping[str, Part]:
-        """The named fields of an object here; empty for a dict and for an unknown type."""
+        """The named fields of the value; empty for a dict and for an unknown type."""
         found: dict[str, list[Part]] = {}
         for kind in self.types:
             for name, part in (_fields(kind) or {}).items():
                 found.setdefault(name, []).append(part)
-        return {name: _merged(parts) for name, parts in found.items()}
+        return {
+            name: _merged([kind for kind, _ in parts], [marker for _, markers in parts for marker in markers])
+            for name, parts in found.items()
+        }
 
     def narrowed(self, value: Mapping[str, Any]) -> "Shape":
-        """The place, if several classes are allowed, as the one of them that fits an object best."""
+        """The shape for an object: if several classes are allowed, that of the best fit."""
         if len(self.models) < 2:
             return self
         best = max(self.models, key=lambda model: _fit(model, value))
@@ -136,44 +136,37 @@ class Shape:
         return self._children[key]
 
     def child(self, name: str) -> "Shape":
-        """The place of a field or of a dict's value."""
+        """The shape of a field, or of a dict's value."""
         part = self.fields.get(name)
         key = name if part else ""
         if key not in self._children:
-            if part is None:
-                part = _merged(
-                    [(get_args(kind)[-1], ()) for kind in self.types if _is_mapping(kind) and get_args(kind)]
-                )
-            self._children[key] = self._inner(part, f".{name}" if key else "[*]")
+            kinds = [get_args(kind)[-1] for kind in self.types if _is_mapping(kind) and get_args(kind)]
+            self._children[key] = self._inner(part or _merged(kinds), f".{name}" if key else "[*]")
         return self._children[key]
 
     def item(self, index: int = 0) -> "Shape":
-        """The place of a list's item; the index counts in a tuple of fixed length only."""
+        """The shape of a list's item. The index matters only in a tuple of fixed length."""
         index = index if self._is_fixed else 0
         if index not in self._children:
             arguments = [get_args(kind) for kind in self.types if _is_list(kind)]
-            inner = [
-                args[index] if len(args) > index and args[-1] is not ... else args[0] for args in arguments if args
-            ]
-            self._children[index] = self._inner(_merged([(kind, ()) for kind in inner]), "[]")
+            kinds = [args[index if index < len(args) and args[-1] is not ... else 0] for args in arguments if args]
+            self._children[index] = self._inner(_merged(kinds), "[]")
         return self._children[index]
 
     def _inner(self, part: Part, segment: str) -> "Shape":
         inner = Shape(*part, place=self.place + segment, around=self)
-        known = self.key and segment == "[]" and inner.fields
-        if known and self.key not in known:
-            raise CaseError(
-                f"{self.place}: Key({self.key!r}) names no field of its items; they have {', '.join(known)}"
-            )
+        if self.key and segment == "[]" and inner.fields and self.key not in inner.fields:
+            known = ", ".join(inner.fields)
+            raise CaseError(f"{self.place}: Key({self.key!r}) names no field of its items; they have {known}")
         return inner
 
 
 @lru_cache(maxsize=256)
 def shape_of(model_class: type[BaseModel] | None) -> Shape:
-    """The shape of a class; without one, that of any JSON.
+    """The shape of a class; for None, that of any JSON.
 
     Raises:
-        CaseError: a marker on the class's own value (of a RootModel) does not fit its type.
+        CaseError: a marker on the value of a RootModel does not fit its type.
     """
     return ANYTHING if model_class is None else Shape(model_class, place=model_class.__name__)
 
@@ -184,8 +177,7 @@ def _unfolded(annotation: Any, markers: tuple[Marker, ...] = ()) -> Iterator[Par
     if annotation is None or annotation is NoneType:
         return
     if origin is Annotated:
-        found = tuple(marker for item in annotation.__metadata__ if (marker := _marker(item)))
-        yield from _unfolded(annotation.__origin__, markers + found)
+        yield from _unfolded(annotation.__origin__, markers + _markers(annotation.__metadata__))
     elif (alias := getattr(origin or annotation, "__value__", None)) is not None:  # a TypeAliasType
         yield from _unfolded(alias[arguments] if arguments else alias, markers)
     elif origin in (Union, UnionType):
@@ -204,24 +196,16 @@ def _unfolded(annotation: Any, markers: tuple[Marker, ...] = ()) -> Iterator[Par
         yield annotation, markers
 
 
-def _marker(item: Any) -> Marker | None:
-    """The marker that a piece of an annotation is; `Exact` means the same as `Exact()`."""
-    if isinstance(item, type) and issubclass(item, Exact | Ignore | Ordered):
-        return item()
-    return item if isinstance(item, Marker) else None
-
-
 def _markers(metadata: Iterable[Any]) -> tuple[Marker, ...]:
-    return tuple(marker for item in metadata if (marker := _marker(item)))
+    """The markers in the metadata of an annotation. `Exact` means the same as `Exact()`."""
+    classes = (Exact, Ignore, Ordered)
+    items = (item() if isinstance(item, type) and issubclass(item, classes) else item for item in metadata)
+    return tuple(item for item in items if isinstance(item, Marker))
 
 
-def _merged(parts: list[Part]) -> Part:
-    """One place of several that a union allows."""
-    kinds = [kind for kind, _ in parts]
-    if not kinds:
-        return Any, ()
-    markers = tuple(marker for _, found in parts for marker in found)
-    return (kinds[0] if len(kinds) == 1 else Union[tuple(kinds)], markers)  # noqa: UP007
+def _merged(kinds: Sequence[Any], markers: Iterable[Marker] = ()) -> Part:
+    """The union of several types; any type if there are none."""
+    return (Union[tuple(kinds)] if kinds else Any), tuple(markers)  # noqa: UP007
 
 
 def _plain(kind: Any) -> Any:
@@ -260,7 +244,7 @@ def _fields(kind: Any) -> Mapping[str, Part] | None:
         found: dict[str, Part] = {
             name: (field.annotation, _markers(field.metadata)) for name, field in plain.model_fields.items()
         }
-        # What the class computes, no model was asked for.
+        # A model is not asked for computed fields.
         return found | {name: (Any, (Ignore(),)) for name in plain.model_computed_fields}
     if not (dataclasses.is_dataclass(plain) or _is_typed_dict(plain)):
         return None
@@ -271,7 +255,7 @@ def _fields(kind: Any) -> Mapping[str, Part] | None:
 
 
 def _fit(model: type[BaseModel], value: Mapping[str, Any]) -> int:
-    """How well an object fits a class: by its keys, and above all by what tells the classes of a union apart."""
+    """How well an object fits a class: by its keys, and above all by its fields of type Literal."""
     fields, names = model.model_fields, field_names(model)
     known = {name: value[key] for key in value if (name := names.get(key))}
     words = {
@@ -282,7 +266,7 @@ def _fit(model: type[BaseModel], value: Mapping[str, Any]) -> int:
 
 @lru_cache(maxsize=1024)
 def field_names(model: type[BaseModel]) -> Mapping[str, str]:
-    """The keys that a class reads, by name or alias, each with its field; "" for one that holds a part of a field."""
+    """The keys that a class reads, names and aliases, each with its field; "" for a key with only a part of a field."""
     found: dict[str, str] = {}
     for name, field in model.model_fields.items():
         alias = field.validation_alias

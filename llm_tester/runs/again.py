@@ -1,102 +1,96 @@
-"""What of earlier results is run again, and what of them is kept."""
+"""Which earlier results are kept, and which units run again."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from .cases import Case
-from .results import CaseRecord, CaseResult, Place, RunResult
+from .results import CaseKey, CaseRecord, CaseResult, Place, RunResult
 from .units import Unit, skipped
 
-__all__ = ["Kept", "due", "kept", "record_of"]
+__all__ = ["Kept", "due", "kept"]
 
 
 class Kept(NamedTuple):
-    """What a run takes over from earlier results.
+    """The earlier results that a run keeps.
 
     Attributes:
-        cases: the cases, by their keys.
-        results: the results, by their places, in their order.
+        cases: the cases by key.
+        results: the results by place, in their order.
     """
 
-    cases: dict[tuple[str, str, str], CaseRecord]
+    cases: dict[CaseKey, CaseRecord]
     results: dict[Place, tuple[CaseResult, ...]]
 
     def with_fresh(self, units: Sequence[Unit], fresh: Mapping[int, tuple[CaseResult, ...]]) -> "Kept":
-        """This with the results of a run in their places.
+        """The kept results with those of a run added.
 
         Args:
-            units: what is run.
-            fresh: by index, the results so far; a unit without any keeps its earlier ones, or is skipped.
+            units: the units that are run.
+            fresh: by index, their results so far. A unit without any keeps its earlier ones, or counts as skipped.
         """
         results = dict(self.results)
         for index, unit in enumerate(units):
             if index in fresh or unit.place not in results:
                 results[unit.place] = fresh.get(index) or skipped(unit, "not run: the run was interrupted")
-        return Kept({**self.cases, **{unit.case.key: record_of(unit.case) for unit in units}}, results)
+        return Kept({**self.cases, **{unit.case.key: _record_of(unit.case) for unit in units}}, results)
 
 
-def record_of(case: Case) -> CaseRecord:
-    """A case as results hold it."""
-    return CaseRecord(
-        module=case.module,
-        name=case.name,
-        variant=case.variant,
-        prompt=case.prompt,
-        source=case.source,
-        expected=case.expected,
-        files=tuple(path.name for path in case.files),
-    )
+def _record_of(case: Case) -> CaseRecord:
+    """A case as the results save it."""
+    shared = {name: getattr(case, name) for name in CaseRecord.model_fields}
+    return CaseRecord(**shared | {"files": tuple(path.name for path in case.files)})
 
 
 def due(units: Iterable[Unit], previous: RunResult) -> list[Unit]:
     """The units to run again.
 
     Args:
-        units: those of a whole run.
-        previous: its earlier results.
+        units: all units.
+        previous: the earlier results.
 
     Returns:
-        Those with a repeat that failed or was skipped, those of a provider that could not start, and those of a case
-        that has changed since. A case that is not in the earlier results is not run.
+        The units with a repeat that failed or was skipped, those of a provider that could not start, and those of a
+        case that has changed. A case that is not in the earlier results does not run.
     """
-    before = {case.key: case for case in previous.cases}
-    wanting = {result.place for result in previous.incomplete()}
+    changed = _changed(previous, units := list(units))
+    known = {case.key for case in previous.cases}
+    incomplete = {result.place for result in previous.incomplete()}
     return [
         unit
         for unit in units
-        if unit.case.key in before
-        and (
-            unit.place in wanting
-            or unit.provider in previous.problems
-            or _differs(before[unit.case.key], record_of(unit.case))
-        )
+        if unit.case.key in known
+        and (unit.place in incomplete or unit.provider in previous.problems or unit.case.key in changed)
     ]
 
 
 def kept(previous: RunResult | None, units: Sequence[Unit], *, whole: bool) -> Kept:
-    """What is still true of earlier results.
+    """The earlier results that still hold.
 
     Args:
         previous: the earlier results; None if there are none.
-        units: all units, those that are not run again as well.
-        whole: whether the units are of all cases; a case that is not among them is then gone.
+        units: all units, also those that do not run again.
+        whole: whether the units cover all cases. If they do, a case without a unit was deleted.
 
     Returns:
-        Its cases and results; without those of cases that are gone, and as skipped those of cases that have changed.
+        The earlier results without those of deleted cases. Those of a changed case count as skipped.
     """
     if previous is None:
         return Kept({}, {})
-    now = {unit.case.key: record_of(unit.case) for unit in units}
+    now = {unit.case.key: _record_of(unit.case) for unit in units}
     cases = {case.key: now.get(case.key, case) for case in previous.cases if case.key in now or not whole}
-    changed = {case.key for case in previous.cases if case.key in now and _differs(case, now[case.key])}
+    changed = _changed(previous, units)
     results: dict[Place, tuple[CaseResult, ...]] = {}
     for result in previous.results:
-        if result.case_key in cases:
-            still = result.skipped("the case has changed since this was run") if result.case_key in changed else result
-            results[result.place] = (*results.get(result.place, ()), still)
+        if result.key in cases:
+            if result.key in changed:
+                result = result.skipped("the case has changed since this was run")
+            results[result.place] = (*results.get(result.place, ()), result)
     return Kept(cases, results)
 
 
-def _differs(one: CaseRecord, two: CaseRecord) -> bool:
-    # As JSON, because the records of a results file were read from it.
-    return one.model_dump(mode="json") != two.model_dump(mode="json")
+def _changed(previous: RunResult, units: Iterable[Unit]) -> set[CaseKey]:
+    """The cases that are not the same as in earlier results."""
+    before = {case.key: case.model_dump(mode="json") for case in previous.cases}
+    # As JSON, because the earlier records were read from it.
+    now = {unit.case.key: _record_of(unit.case).model_dump(mode="json") for unit in units}
+    return {key for key in before.keys() & now.keys() if before[key] != now[key]}

@@ -1,47 +1,46 @@
-"""Compares a run with an earlier one.
-
-docs/baselines.md has the rules and why they are as they are.
-"""
+"""Compares a run with an earlier one. docs/baselines.md explains the rules."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TypeVar
 
 from ..errors import ResultsError
 from .comparison import CaseChange, CaseVerdict, FieldChange, ModelChange, RunComparison, Side, Verdict
-from .results import Place, RunResult
+from .results import CaseKey, Place, RunResult
+from .scoring import FieldScore
 from .significance import ALPHA, POINTS, More, Pair, holm, more_repeats, p_value
-from .summary import Group, grouped
+from .summary import Group, grouped, mean_accuracy
 
 __all__ = ["BASELINE", "compare_runs", "find_baseline"]
 
 BASELINE = "baseline.json"
 
 _ROUNDING = 1e-9
+_Name = TypeVar("_Name")
 
 
 def find_baseline(named: Path | None, results: Path, directory: Path) -> RunResult | None:
-    """The run to compare with: the one that was named, else the `baseline.json` that was kept.
+    """The run to compare with: the file that the user named, else `baseline.json`.
 
     Args:
         named: a results file; None if the user named none.
         results: the file that the new run will write.
-        directory: the config's.
+        directory: the config's, with `baseline.json` in it.
 
     Returns:
-        The run, None if none was named and none was kept.
+        The run; None if no file was named and there is no `baseline.json`.
 
     Raises:
-        ResultsError: the file cannot be read, or is the one that the run would write over.
+        ResultsError: the file cannot be read, or the new run would overwrite it.
     """
     path = named or directory / BASELINE
     if named is None and not path.is_file():
         return None
     if path.resolve() == results.resolve():
         raise ResultsError(
-            f"{path}: this run would write over its own baseline. Keep it with `llm-tester baseline save` and leave "
+            f"{path}: this run would overwrite its own baseline. Keep it with `llm-tester baseline save` and leave "
             "--baseline out, or choose another --output"
         )
     return RunResult.load(path)
@@ -56,31 +55,102 @@ def compare_runs(before: RunResult, after: RunResult, tolerance: float = 0.0) ->
         tolerance: points of accuracy that a difference must exceed to be better or worse.
 
     Returns:
-        The comparison; it has no models if the two runs have no case with the same provider and model in common.
+        The comparison. It has no models if the two runs have no case with the same provider and model in common.
     """
-    old, new = grouped(before.results), grouped(after.results)
-    edited = _edited(before, after)
-    pairs = {
-        place: Pair(tuple(old[place].scores), tuple(group.scores))
-        for place, group in new.items()
-        if place in old and old[place].scores and group.scores and not _different_task(edited.get(place[:3], ()))
-    }
-    p_values = _corrected({place: [pair] for place, pair in pairs.items()})
-    places = [*new, *(place for place in old if place not in new)]
-    changes = [
-        _change(old.get(place), new.get(place), edited.get(place[:3], ()), pairs.get(place), p_values, tolerance)
-        for place in places
-    ]
+    runs = _Runs(before, after, tolerance)
     return RunComparison(
         baseline=before.run_id,
         started_at=before.started_at,
         tolerance=tolerance,
-        models=tuple(_models(old, new, pairs, edited, tolerance)),
-        changes=tuple(changes),
+        models=tuple(runs.model_changes()),
+        changes=tuple(runs.case_changes()),
     )
 
 
-def _edited(before: RunResult, after: RunResult) -> dict[tuple[str, str, str], tuple[str, ...]]:
+class _Runs:
+    """Two runs with their results paired.
+
+    Attributes:
+        old: the baseline's repeats by case, provider and model.
+        new: the run's.
+        edited: by case, the parts that are not the same in both runs.
+        both: the places that both runs have.
+        pairs: the scores that can be compared.
+    """
+
+    def __init__(self, before: RunResult, after: RunResult, tolerance: float) -> None:
+        self.tolerance = tolerance
+        self.old, self.new = grouped(before.results), grouped(after.results)
+        self.edited = _edited(before, after)
+        self.both = [place for place in self.new if place in self.old]
+        scores = {place: Pair(tuple(self.old[place].scores), tuple(self.new[place].scores)) for place in self.both}
+        self.pairs = {place: pair for place, pair in scores.items() if all(pair) and self._same_task(place)}
+
+    def _same_task(self, place: Place) -> bool:
+        """Whether the two runs asked for the same. Only the prompt may differ: prompts are what users compare."""
+        return all(part == "prompt" for part in self.edited.get(place[:3], ()))
+
+    def case_changes(self) -> Iterator[CaseChange]:
+        p_values = _corrected({place: [pair] for place, pair in self.pairs.items()})
+        gone = {place: group for place, group in self.old.items() if place not in self.new}
+        for place, group in {**self.new, **gone}.items():
+            old, new = self.old.get(place), self.new.get(place)
+            yield CaseChange(
+                title=group.first.title,
+                provider=group.first.provider,
+                model=group.first.model,
+                verdict=self._case_verdict(place, p_values.get(place)),
+                before=_side([old]) if old else None,
+                after=_side([new]) if new else None,
+                p=p_values.get(place),
+                fields=tuple(_fields(old, new)) if old and new and old.scores and new.scores else (),
+                edited=self.edited.get(place[:3], ()),
+            )
+
+    def _case_verdict(self, place: Place, p: float | None) -> CaseVerdict:
+        if place not in self.old:
+            return "new"
+        if place not in self.new:
+            return "gone"
+        if place in self.pairs:
+            return _verdict(self.pairs[place].difference, p, self.tolerance)
+        had, has = bool(self.old[place].scores), bool(self.new[place].scores)
+        if had != has:
+            return "worse" if had else "better"
+        return "edited" if had else "same"
+
+    def model_changes(self) -> Iterator[ModelChange]:
+        models = dict.fromkeys(place[3:] for place in self.both)
+        paired = {model: {place: pair for place, pair in self.pairs.items() if place[3:] == model} for model in models}
+        p_values = _corrected({model: list(pairs.values()) for model, pairs in paired.items()})
+        for model, compared in paired.items():
+            p, pairs = p_values.get(model), list(compared.values())
+            before, after = [self.old[place] for place in compared], [self.new[place] for place in compared]
+            lost = [
+                self.new[place].first
+                for place in self.both
+                if place[3:] == model and self.old[place].scores and not self.new[place].scores
+            ]
+            verdict = _model_verdict(pairs, bool(lost), p, self.tolerance)
+            more = None
+            if pairs and verdict == "cannot tell":
+                more = more_repeats(pairs, ALPHA / len(p_values), POINTS + self.tolerance)
+            yield ModelChange(
+                provider=model[0],
+                model=model[1],
+                verdict=verdict,
+                cases=len(pairs),
+                before=_side(before),
+                after=_side(after),
+                lost=tuple(result.title for result in lost),
+                p=p,
+                more=more,
+                more_usd=_cost(more, before, after) if more else None,
+                repeats=max((len(group.results) for group in after), default=1),
+            )
+
+
+def _edited(before: RunResult, after: RunResult) -> dict[CaseKey, tuple[str, ...]]:
     """The parts that changed of each case that both runs have."""
     then = {case.key: case for case in before.cases}
     parts = ("prompt", "source", "expected", "files")
@@ -91,13 +161,8 @@ def _edited(before: RunResult, after: RunResult) -> dict[tuple[str, str, str], t
     }
 
 
-def _different_task(edited: Sequence[str]) -> bool:
-    """Whether the scores of the two runs answer different questions; another prompt is what one compares."""
-    return any(part != "prompt" for part in edited)
-
-
-def _corrected(families: Mapping[Any, Sequence[Pair]]) -> dict[Any, float]:
-    """The p-value of each, corrected for how many of them could have differed."""
+def _corrected(families: Mapping[_Name, Sequence[Pair]]) -> dict[_Name, float]:
+    """The p-values by name, corrected for their number. Pairs with the same scores need no test."""
     tested = {name: pairs for name, pairs in families.items() if not all(map(_same, pairs))}
     return dict(zip(tested, holm([p_value(pairs) for pairs in tested.values()]), strict=True))
 
@@ -116,95 +181,6 @@ def _verdict(difference: float, p: float | None, tolerance: float) -> Verdict:
     return "better" if difference > 0 else "worse"
 
 
-def _change(
-    old: Group | None,
-    new: Group | None,
-    edited: tuple[str, ...],
-    pair: Pair | None,
-    p_values: Mapping[Place, float],
-    tolerance: float,
-) -> CaseChange:
-    group = new or old
-    assert group is not None
-    first = group.first
-    p = p_values.get(first.place)
-    if old is None or new is None:
-        verdict: CaseVerdict = "new" if old is None else "gone"
-    elif pair is not None:
-        verdict = _verdict(pair.difference, p, tolerance)
-    elif bool(old.scores) != bool(new.scores):
-        verdict = "worse" if old.scores else "better"
-    else:
-        verdict = "edited" if old.scores else "same"
-    return CaseChange(
-        title=first.title,
-        provider=first.provider,
-        model=first.model,
-        verdict=verdict,
-        before=_side([old]) if old else None,
-        after=_side([new]) if new else None,
-        p=p,
-        fields=tuple(_fields(old, new)) if old and new and old.scores and new.scores else (),
-        edited=edited,
-    )
-
-
-def _side(groups: Sequence[Group]) -> Side:
-    means = [group.accuracy for group in groups if group.accuracy is not None]
-    costs = [group.cost_usd for group in groups]
-    times = [group.sums.seconds_per_reply for group in groups]
-    return Side(
-        accuracy=fmean(means) if means else None,
-        replies=sum(len(group.scores) for group in groups),
-        invalid=sum(group.sums.invalid for group in groups),
-        cost_usd=_mean(costs),
-        seconds=_mean(times),
-    )
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known and len(known) == len(values) else None
-
-
-def _models(
-    old: Mapping[Place, Group],
-    new: Mapping[Place, Group],
-    pairs: Mapping[Place, Pair],
-    edited: Mapping[tuple[str, str, str], tuple[str, ...]],
-    tolerance: float,
-) -> Iterable[ModelChange]:
-    both: dict[tuple[str, str], list[Place]] = {}
-    for place in new:
-        if place in old:
-            both.setdefault(place[3:], []).append(place)
-    paired = {model: [place for place in places if place in pairs] for model, places in both.items()}
-    p_values = _corrected({model: [pairs[place] for place in places] for model, places in paired.items()})
-    for model, places in both.items():
-        lost = tuple(new[place].first.title for place in places if old[place].scores and not new[place].scores)
-        before, after = [old[place] for place in paired[model]], [new[place] for place in paired[model]]
-        chosen = [pairs[place] for place in paired[model]]
-        verdict = _model_verdict(chosen, bool(lost), p_values.get(model), tolerance)
-        more = (
-            more_repeats(chosen, ALPHA / len(p_values), POINTS + tolerance)
-            if chosen and verdict == "cannot tell"
-            else None
-        )
-        yield ModelChange(
-            provider=model[0],
-            model=model[1],
-            verdict=verdict,
-            cases=len(chosen),
-            before=_side(before),
-            after=_side(after),
-            lost=lost,
-            p=p_values.get(model),
-            more=more,
-            more_usd=_cost(more, before, after) if more else None,
-            repeats=max((len(group.results) for group in after), default=1),
-        )
-
-
 def _model_verdict(pairs: Sequence[Pair], lost: bool, p: float | None, tolerance: float) -> Verdict:
     if lost:
         return "worse"
@@ -213,40 +189,56 @@ def _model_verdict(pairs: Sequence[Pair], lost: bool, p: float | None, tolerance
     return _verdict(fmean(pair.difference for pair in pairs), p, tolerance)
 
 
+def _side(groups: Sequence[Group]) -> Side:
+    totals = [group.sums for group in groups]
+    return Side(
+        accuracy=mean_accuracy(groups),
+        replies=sum(len(group.scores) for group in groups),
+        invalid=sum(total.invalid for total in totals),
+        cost_usd=_mean([group.cost_usd for group in groups]),
+        seconds=_mean([total.per_reply(total.seconds) for total in totals]),
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean; None if a value is unknown or there is none."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known and len(known) == len(values) else None
+
+
 def _cost(more: More, before: Sequence[Group], after: Sequence[Group]) -> float | None:
-    """USD for the further repeats at what the repeats cost so far; None if one of these costs is unknown."""
+    """USD for more repeats at what the repeats cost so far; None if one of these costs is unknown."""
     costs = [group.cost_usd for group in (*after, *(before if more.both else ()))]
     known = [cost for cost in costs if cost is not None]
     return sum(known) * more.repeats if more.repeats and len(known) == len(costs) else None
 
 
-def _fields(old: Group, new: Group) -> Iterable[FieldChange]:
-    then, now = _field_values(old), _field_values(new)
+def _fields(old: Group, new: Group) -> Iterator[FieldChange]:
+    then, now = _usual_fields(old), _usual_fields(new)
     for path in dict.fromkeys((*now, *then)):
         before, after = then.get(path), now.get(path)
-        if before and after and abs(before[0] - after[0]) < _ROUNDING:
+        if before and after and abs(before.score - after.score) < _ROUNDING:
             continue
-        present = after or before
-        assert present is not None
         yield FieldChange(
             path=path,
-            expected=present[1],
-            before=before[2] if before else None,
-            after=after[2] if after else None,
-            score_before=before[0] if before else None,
-            score_after=after[0] if after else None,
+            expected=(now if path in now else then)[path].expected,
+            before=before.actual if before else None,
+            after=after.actual if after else None,
+            score_before=before.score if before else None,
+            score_after=after.score if after else None,
         )
 
 
-def _field_values(group: Group) -> dict[str, tuple[float, Any, Any]]:
-    """By path the mean score, the expected value, and the value that most repeats have."""
-    found: dict[str, list[Any]] = {}
+def _usual_fields(group: Group) -> dict[str, FieldScore]:
+    """By path, the field with its most frequent value and its mean score."""
+    found: dict[str, list[FieldScore]] = {}
     for result in group.results:
         for field in result.fields:
             found.setdefault(field.path, []).append(field)
-    values = {}
+    usual = {}
     for path, fields in found.items():
-        [(usual, _)] = Counter(repr(field.actual) for field in fields).most_common(1)
-        actual = next(field.actual for field in fields if repr(field.actual) == usual)
-        values[path] = (fmean(field.score for field in fields), fields[0].expected, actual)
-    return values
+        [(value, _)] = Counter(repr(field.actual) for field in fields).most_common(1)
+        first = next(field for field in fields if repr(field.actual) == value)
+        score = fmean(field.score for field in fields)
+        usual[path] = first.model_copy(update={"score": score, "expected": fields[0].expected})
+    return usual

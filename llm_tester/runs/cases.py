@@ -1,4 +1,4 @@
-"""Finds the test cases: a folder per module, with a pydantic class and, for each case, a source, prompts and the truth.
+"""Finds the test cases. A module is a folder with a pydantic class and, for each case, a source, prompts and the truth.
 
     <module>/model.py                       the class to extract into; see `load_model_class`
     <module>/tests/sources/<case>.txt
@@ -6,7 +6,7 @@
     <module>/tests/expected/<case>.json
     <module>/tests/files/<case>.*           images and PDFs to send with it
 
-The class may instead offer `get_test_cases()`; see `discover`.
+Instead of the files, the class may have a `get_test_cases()`; see `discover`.
 """
 
 import inspect
@@ -16,39 +16,32 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, Field
 
 from ..config import validate
 from ..errors import CaseError, ConfigError, near
 from ..llms.base import File
-from .expected import check_expected, read_expected
+from .expected import check_expected, read_expected, suggest
 from .model_classes import load_model_class, raised
+from .results import OfCase, Record
 
 __all__ = ["Case", "discover", "load_model_class"]
 
 log = logging.getLogger("llm_tester")
 
 
-class Case(BaseModel):
+class Case(OfCase):
     """One case with one prompt.
 
     Attributes:
-        module: the name of its module.
-        name: the name of the case.
-        variant: the name of its prompt, "" for the plain one.
         directory: the module's directory.
-        prompt: what to do.
-        source: the text to do it with.
-        expected: what a right reply holds, as the case's JSON has it; checked against the class.
-        files: the files to send with it.
+        prompt: the instructions.
+        source: the text to extract from.
+        expected: the JSON of a right reply; it fits the class.
+        files: the files to send.
         alone: whether it is the only prompt of its case.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    module: str
-    name: str
-    variant: str = ""
     directory: Path
     prompt: str
     source: str
@@ -62,13 +55,8 @@ class Case(BaseModel):
         return f"{self.name}.{self.variant}" if self.variant else self.name
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """Module, name and variant."""
-        return self.module, self.name, self.variant
-
-    @property
     def selector(self) -> str:
-        """What names this prompt alone after `-m`; a plain prompt next to others is `<module>/<name>.`."""
+        """The value of `-m` for this prompt alone; the plain prompt of several is `<module>/<name>.`."""
         return f"{self.module}/{self.title}" + ("" if self.variant or self.alone else ".")
 
     def model_class(self) -> type[BaseModel]:
@@ -80,10 +68,8 @@ class Case(BaseModel):
         return tuple(File.of(path) for path in self.files)
 
 
-class _Item(BaseModel):
-    """What `get_test_cases()` says of a case, or what its files say. The last two fields are the original project's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class _Item(Record):
+    """A case as `get_test_cases()` or the files give it. The last two fields are those of the original project."""
 
     name: str = Field(min_length=1)
     variant: str = ""
@@ -99,28 +85,28 @@ class _Item(BaseModel):
 
 
 def discover(root: Path, modules: tuple[str, ...] = ()) -> list[Case]:
-    """Every case below a directory.
+    """All cases in a directory.
 
-    A class with a classmethod `get_test_cases()` gives its own: a list of objects with `name`, `prompt` or
-    `prompt_path`, `source` or `source_path`, `expected` or `expected_path`, and optionally `variant` and `files`; paths
+    A class may have a classmethod `get_test_cases()`. It returns a list of objects with `name`, `prompt` or
+    `prompt_path`, `source` or `source_path`, `expected` or `expected_path`, and optionally `variant` and `files`. Paths
     are relative to the module's directory.
 
     Args:
         root: the directory of the modules.
-        modules: the names of those wanted, or `<module>/<case>` for one case (with all its prompts, or with one as
-            `<module>/<case>.<variant>`, the plain one as `<module>/<case>.`); all if empty.
+        modules: the names of the modules wanted, or `<module>/<case>` for one case with all its prompts, or
+            `<module>/<case>.<variant>` for one prompt (`<module>/<case>.` for the plain one); all if empty.
 
     Returns:
         The cases, at least one, in the order of module, case and variant.
 
     Raises:
-        CaseError: there is no such directory, module or case, nothing at all, or a case cannot be read; names every
+        CaseError: there is no such directory, module or case, or no case at all, or cases cannot be read; names every
             file at fault.
     """
     known = _modules(root)
     wanted = {name.partition("/")[0] for name in modules}
     for name in sorted(wanted - set(known)):
-        raise _unknown(root, "module", name, known)
+        raise CaseError(f"{root}: has no module {name!r}; {suggest(name, known)}")
     root = root.resolve()
     cases: list[Case] = []
     problems: list[str] = []
@@ -148,13 +134,13 @@ def _modules(root: Path) -> list[str]:
         raise CaseError(f"{root}: there is no such directory of cases; `llm-tester init` makes one")
     if not found:
         raise CaseError(
-            f"{root}: holds no module; a module is a folder with a model.py in it. `llm-tester init` writes a sample"
+            f"{root}: has no module; a module is a folder with a model.py in it. `llm-tester init` writes a sample"
         )
     return found
 
 
 def _listed(directory: Path) -> list[Path]:
-    """What a directory holds, sorted, without hidden files; nothing if there is no such directory."""
+    """The entries of a directory, sorted, without hidden files; empty if there is no such directory."""
     try:
         return sorted(path for path in directory.iterdir() if not path.name.startswith("."))
     except FileNotFoundError:
@@ -164,28 +150,23 @@ def _listed(directory: Path) -> list[Path]:
 
 
 def _chosen(root: Path, cases: Sequence[Case], names: Sequence[str]) -> list[Case]:
-    """The cases that the names mean; each name has to mean one."""
-    meant = [{case.module, f"{case.module}/{case.name}", case.selector} for case in cases]
-    known = set().union(*meant)
+    """The cases that the names select. Each name must select at least one."""
+    selectors = [{case.module, f"{case.module}/{case.name}", case.selector} for case in cases]
+    known = set().union(*selectors)
     for name in names:
         if name not in known:
-            raise _unknown(root, "case", name, sorted(f"{case.module}/{case.title}" for case in cases))
-    return [case for case, ways in zip(cases, meant, strict=True) if not names or not ways.isdisjoint(names)]
-
-
-def _unknown(root: Path, kind: str, name: str, known: Sequence[str]) -> CaseError:
-    hint = near(name, known)
-    which = "near" if hint else "known"
-    return CaseError(f"{root}: has no {kind} {name!r}; {which} ones are {', '.join(hint or known)}")
+            titles = sorted(f"{case.module}/{case.title}" for case in cases)
+            raise CaseError(f"{root}: has no case {name!r}; {suggest(name, titles)}")
+    return [case for case, own in zip(cases, selectors, strict=True) if not names or not own.isdisjoint(names)]
 
 
 def _of_module(directory: Path, problems: list[str]) -> Iterator[Case]:
     kind = load_model_class(directory)
-    own = hasattr(kind, "get_test_cases")
-    items = _from_class(kind, directory) if own else list(_from_files(directory / "tests"))
+    has_own = hasattr(kind, "get_test_cases")
+    items = _from_class(kind, directory) if has_own else list(_from_files(directory / "tests"))
     titles = Counter((item.name, item.variant) for item in items)
     if doubles := sorted(name for (name, _), times in titles.items() if times > 1):
-        raise CaseError(f"{directory / 'model.py'}: get_test_cases() gave the case {doubles[0]!r} twice")
+        raise CaseError(f"{directory / 'model.py'}: get_test_cases() returned the case {doubles[0]!r} twice")
     for item in items:
         try:
             yield _case(directory, item)
@@ -197,11 +178,11 @@ def _from_class(kind: type[BaseModel], directory: Path) -> list[_Item]:
     path = directory / "model.py"
     given = _called(kind, directory)
     if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
-        raise CaseError(f"{path}: get_test_cases() gave {given!r}, expected a list of objects with a name")
+        raise CaseError(f"{path}: get_test_cases() returned {given!r}, expected a list of objects with a name")
     items = []
     for number, value in enumerate(given):
         if not isinstance(value, Mapping):
-            raise CaseError(f"{path}: get_test_cases() gave {value!r}, expected an object with a name")
+            raise CaseError(f"{path}: get_test_cases() returned {value!r}, expected an object with a name")
         try:
             item = validate(_Item, value, path, f"get_test_cases()[{number}]")
         except ConfigError as error:
@@ -209,22 +190,23 @@ def _from_class(kind: type[BaseModel], directory: Path) -> list[_Item]:
         if item.model_class not in (None, kind):
             raise CaseError(f"{path}: case {item.name!r} has the class {item.model_class!r}; a module has one class")
         if item.module not in (None, directory.name):
-            log.warning("%s: get_test_cases(): module %r means nothing here: the folder's name", path, item.module)
+            log.warning("%s: get_test_cases(): module %r is ignored; the folder names the module", path, item.module)
         items.append(item)
     if not items:
-        raise CaseError(f"{path}: get_test_cases() of {kind.__name__} gave no case")
+        raise CaseError(f"{path}: get_test_cases() of {kind.__name__} returned no case")
     return items
 
 
 def _called(kind: type[BaseModel], directory: Path) -> Any:
-    """What `get_test_cases` gives; the original project's may also ask for the module's directory."""
+    """What `get_test_cases` returns. As in the original project, it may take the module's directory."""
     path = directory / "model.py"
-    own: Any = kind.get_test_cases  # type: ignore[attr-defined]
-    if not callable(own) or (inspect.isfunction(own) and inspect.signature(own).parameters.keys() - {"module_dir"}):
-        raise CaseError(f"{path}: get_test_cases is no classmethod; write @classmethod above it")
+    method: Any = kind.get_test_cases  # type: ignore[attr-defined]
+    is_bound = callable(method) and not inspect.isfunction(method)
+    if not is_bound and not (callable(method) and inspect.signature(method).parameters.keys() <= {"module_dir"}):
+        raise CaseError(f"{path}: get_test_cases is not a classmethod; write @classmethod above it")
     try:
-        asks = "module_dir" in inspect.signature(own).parameters
-        given = own(str(directory)) if asks else own()
+        takes_directory = "module_dir" in inspect.signature(method).parameters
+        given = method(str(directory)) if takes_directory else method()
         return list(given) if isinstance(given, Iterator) else given
     except KeyboardInterrupt:
         raise
@@ -238,10 +220,10 @@ def _from_files(tests: Path) -> Iterator[_Item]:
     named = {*sources, *expected}
     places = {prompt: _split(prompt, named) for prompt in prompts}
     names = {name for name, _ in places.values()}
-    # A source or an expected reply without a prompt becomes a case, too: reading it says which file is missing.
+    # A source or an expected reply without a prompt becomes a case too; reading it reports the missing file.
     places |= {name: (name, "") for name in named - names}
     if not places:
-        raise CaseError(f"{tests}: holds no case; a case is prompts/<case>.txt, sources/<case>.txt and expected/")
+        raise CaseError(f"{tests}: has no case; a case is prompts/<case>.txt, sources/<case>.txt and expected/")
     files: dict[str, list[Path]] = defaultdict(list)
     for path in _listed(tests / "files"):
         files[_owner(path.name, named | names)].append(path)
@@ -269,7 +251,7 @@ def _split(prompt: str, named: set[str]) -> tuple[str, str]:
 
 
 def _owner(file: str, names: set[str]) -> str:
-    """The longest name of a case that a file's name begins with, before a dot; "" if there is none."""
+    """The longest name of a case that a file's name starts with, up to a dot; "" if there is none."""
     while "." in file:
         file = file.rpartition(".")[0]
         if file in names:

@@ -1,13 +1,12 @@
-"""What became of a run against an earlier one: better, worse, or cannot tell, with the reasons in words."""
+"""The outcome of a comparison with an earlier run: better, worse or cannot tell, with the reasons in words."""
 
 import json
 import math
 from collections import Counter
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from ..usage import format_usd
+from .results import OfModel, Record
 from .significance import MOST_REPEATS, More, p_text
 
 __all__ = ["CaseChange", "CaseVerdict", "FieldChange", "ModelChange", "RunComparison", "Side", "Verdict", "counted"]
@@ -19,19 +18,15 @@ _MOST_LINES = 12
 _MOST_FIELDS = 6
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Side(_Record):
-    """What one of the two runs has.
+class Side(Record):
+    """The replies of one of the two runs.
 
     Attributes:
         accuracy: the mean, 0 to 100; None without a reply.
-        replies: how many replies it is the mean of.
-        invalid: how many of them were invalid.
+        replies: how many replies there are.
+        invalid: how many of them are invalid.
         cost_usd: mean USD of a reply; None if one is unknown.
-        seconds: mean seconds of a reply; None without one.
+        seconds: mean seconds of a reply; None without a reply.
     """
 
     accuracy: float | None
@@ -41,14 +36,14 @@ class Side(_Record):
     seconds: float | None
 
 
-class FieldChange(_Record):
+class FieldChange(Record):
     """A field of a case whose score changed.
 
     Attributes:
         expected: the right value.
-        before: the value that most repeats had; None if there was none.
-        after: the value that most repeats have now.
-        score_before: its mean score, 0 to 1; None if the field did not occur.
+        before: the most frequent value in the baseline; None if there was none.
+        after: the most frequent value now.
+        score_before: the field's mean score in the baseline, 0 to 1; None if the field did not occur.
         score_after: its mean score now.
     """
 
@@ -60,7 +55,7 @@ class FieldChange(_Record):
     score_after: float | None
 
     def values(self) -> tuple[str, str]:
-        """The usual value then and now as texts; the scores instead if they are the same."""
+        """The most frequent value then and now as texts; if it is the same, the scores."""
         before, after = _value(self.before), _value(self.after)
         if before == after:
             return f"score {_score(self.score_before)}", _score(self.score_after)
@@ -68,7 +63,7 @@ class FieldChange(_Record):
 
     @property
     def rose(self) -> bool:
-        """Whether it is better now; a value that should not be there and is gone is."""
+        """Whether the score is better now. No value is right if none is expected."""
         absent = 1.0 if self.expected is None else 0.0
         before, after = (absent if score is None else score for score in (self.score_before, self.score_after))
         return after > before
@@ -78,34 +73,45 @@ class FieldChange(_Record):
         return f"{self.path} {' → '.join(self.values())}"
 
 
-class CaseChange(_Record):
-    """What became of one case with one provider and model.
+class _Change(OfModel):
+    """What a case's change and a model's change have in common.
+
+    Attributes:
+        before: the baseline's replies; None if the baseline does not have the case.
+        after: the run's replies; None if the run does not have the case.
+        p: the p-value, corrected for the number of tests; None if nothing was tested.
+    """
+
+    before: Side | None = None
+    after: Side | None = None
+    p: float | None = None
+
+    @property
+    def difference(self) -> float | None:
+        """The accuracy now minus the accuracy then, in points; None if a run has no reply."""
+        before, after = (side.accuracy if side else None for side in (self.before, self.after))
+        return None if before is None or after is None else after - before
+
+    def accuracies(self) -> tuple[str, str]:
+        """The accuracy then and now, as texts."""
+        return _points(self.before), _points(self.after)
+
+
+class CaseChange(_Change):
+    """The change of one case with one provider and model.
 
     Attributes:
         title: of the case.
         verdict: `better`, `worse` or `cannot tell`; `same` if every reply scored as before or the difference is within
             the tolerance; `edited` if the two runs asked for different things; `new` or `gone` if only one run has it.
-        before: None if the baseline does not have it.
-        after: None if the run does not have it.
-        p: the p-value, corrected for the number of cases; None if nothing was tested.
         fields: the fields whose mean score changed.
         edited: which parts of the case changed: `prompt`, `source`, `expected`, `files`.
     """
 
     title: str
-    provider: str
-    model: str
     verdict: CaseVerdict
-    before: Side | None = None
-    after: Side | None = None
-    p: float | None = None
     fields: tuple[FieldChange, ...] = ()
     edited: tuple[str, ...] = ()
-
-    @property
-    def difference(self) -> float | None:
-        """The accuracy now less that then, in points; None if a run has no reply."""
-        return _difference(self.before, self.after)
 
     def remarks(self) -> list[str]:
         """What else changed: the case itself, and the number of invalid replies."""
@@ -115,62 +121,47 @@ class CaseChange(_Record):
             found.append(f"invalid replies {' → '.join(counts)}")
         return found
 
+    def details(self, most_fields: int) -> list[str]:
+        """The remarks and the first changed fields, in one text each."""
+        found = [*self.remarks(), *(field.text() for field in self.fields[:most_fields])]
+        if len(self.fields) > most_fields:
+            found.append(f"and {len(self.fields) - most_fields} more fields")
+        return found
+
     def line(self) -> str:
         """The change in one line."""
-        remarks = "".join(f"; {remark}" for remark in self.remarks())
-        fields = "".join(f"; {field.text()}" for field in self.fields[:_MOST_FIELDS])
-        more = f"; and {len(self.fields) - _MOST_FIELDS} more fields" if len(self.fields) > _MOST_FIELDS else ""
-        return f"{self.verdict}: {self.title}, {self.provider}:{self.model}: {self.arrow()}{remarks}{fields}{more}"
-
-    def arrow(self) -> str:
-        """The accuracy then and now."""
-        return f"{_points(self.before)} → {_points(self.after)}"
+        details = "; ".join([" → ".join(self.accuracies()), *self.details(_MOST_FIELDS)])
+        return f"{self.verdict}: {self.title}, {self.column}: {details}"
 
 
-class ModelChange(_Record):
-    """What became of one provider and model, over all cases that both runs answered.
+class ModelChange(_Change):
+    """The change of one provider and model, over all cases that both runs answered.
 
     Attributes:
         verdict: `worse` also if a case lost its reply.
-        cases: how many cases were compared, each prompt of a case counted.
-        lost: the titles of the cases that had a reply and have none.
-        p: the p-value, corrected for the number of models; None if nothing was tested.
-        more: the repeats that would settle it; None unless it cannot tell.
+        cases: how many cases were compared, with each prompt of a case counted.
+        lost: the titles of the cases that had a reply then and have none now.
+        more: the repeats that would settle the comparison; None unless the verdict is `cannot tell`.
         more_usd: what they would cost; None if that is unknown.
-        repeats: how often this run asked.
+        repeats: how often each case was run in this run.
     """
 
-    provider: str
-    model: str
     verdict: Verdict
     cases: int
-    before: Side
-    after: Side
     lost: tuple[str, ...] = ()
-    p: float | None = None
     more: More | None = None
     more_usd: float | None = None
     repeats: int = 1
 
-    @property
-    def title(self) -> str:
-        """`<provider>:<model>`."""
-        return f"{self.provider}:{self.model}"
-
-    @property
-    def difference(self) -> float | None:
-        """The accuracy now less that then, in points; None if nothing was compared."""
-        return _difference(self.before, self.after)
-
     def line(self) -> str:
         """The verdict in one line."""
         p = "" if self.p is None else f" (p = {p_text(self.p)})".replace("= <", "< ")
-        numbers = f"{_points(self.before)} → {_points(self.after)} over {counted(self.cases, 'case')}{p}"
+        numbers = f"{' → '.join(self.accuracies())} over {counted(self.cases, 'case')}{p}"
         rest = [numbers if self.cases else "no case that both runs answered", *self.reasons()]
-        return f"{self.verdict}: {self.title}: {'; '.join(rest)}"
+        return f"{self.verdict}: {self.column}: {'; '.join(rest)}"
 
     def reasons(self) -> list[str]:
-        """What else there is to say: lost replies, and what it would take."""
+        """Lost replies, and the repeats that would settle the comparison."""
         found = []
         if self.lost:
             names = ", ".join(self.lost[:3]) + (" and more" if len(self.lost) > 3 else "")
@@ -182,20 +173,20 @@ class ModelChange(_Record):
     def _needed(self, more: More) -> str:
         if more.repeats is None:
             return f"more than {MOST_REPEATS} more repeats would be needed to find {more.points:.1f} points"
-        where = " of both runs" if more.both else ""
+        runs = " of both runs" if more.both else ""
         cost = "at unknown cost" if self.more_usd is None else f"about {format_usd(self.more_usd)}"
         total = f"--repeat {self.repeats + more.repeats}"
-        repeats = f"{counted(more.repeats, 'more repeat')}{where} ({total}), {cost}"
+        repeats = f"{counted(more.repeats, 'more repeat')}{runs} ({total}), {cost}"
         return f"{repeats}, would settle it if the difference is {more.points:.1f} points or more"
 
 
-class RunComparison(_Record):
-    """A run against an earlier one.
+class RunComparison(Record):
+    """A run compared with an earlier one.
 
     Attributes:
         baseline: the earlier run's id.
         started_at: when the earlier run started, ISO 8601.
-        tolerance: the points that a difference must exceed.
+        tolerance: the points of accuracy that a difference must exceed.
         models: the verdict for each provider and model that both runs have.
         changes: one for each case, provider and model that either run has.
     """
@@ -211,26 +202,26 @@ class RunComparison(_Record):
         return [model for model in self.models if model.verdict == "worse"]
 
     def moved(self) -> list[CaseChange]:
-        """The cases in both runs that have another accuracy than then, the largest difference first."""
+        """The cases in both runs whose accuracy changed, the largest difference first."""
         moved = [change for change in self.changes if change.before and change.after and change.verdict != "same"]
-        # A reply that was lost or won counts as the largest difference of all.
+        # A reply that was lost or gained counts as the largest difference.
         return sorted(moved, key=lambda change: -abs(math.inf if change.difference is None else change.difference))
 
     def counts(self) -> dict[str, int]:
-        """How many cases have each verdict, those that occur."""
+        """The number of cases with each verdict that occurs."""
         return dict(Counter(change.verdict for change in self.changes).most_common())
 
     def notes(self) -> list[str]:
         """The comparison in lines, for a terminal."""
-        cases = ", ".join(f"{count} {verdict}" for verdict, count in self.counts().items())
         head = f"against the baseline {self.baseline} of {self.started_at}"
         if not self.models:
             return [
                 f"{head}: it has none of this run's cases with the same provider and model, so nothing was compared"
             ]
-        lines = [head, *(model.line() for model in self.models)]
+        cases = ", ".join(f"{count} {verdict}" for verdict, count in self.counts().items())
         moved = self.moved()
-        lines += [f"case by case: {cases}", *(f"  {change.line()}" for change in moved[:_MOST_LINES])]
+        lines = [head, *(model.line() for model in self.models), f"case by case: {cases}"]
+        lines += [f"  {change.line()}" for change in moved[:_MOST_LINES]]
         if len(moved) > _MOST_LINES:
             lines.append(f"  and {len(moved) - _MOST_LINES} more; the reports have them all")
         return lines
@@ -252,9 +243,3 @@ def _score(score: float | None) -> str:
 def _value(value: Any) -> str:
     text = "—" if value is None else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else f"{text[:59]}…"
-
-
-def _difference(before: Side | None, after: Side | None) -> float | None:
-    if before is None or after is None or before.accuracy is None or after.accuracy is None:
-        return None
-    return after.accuracy - before.accuracy

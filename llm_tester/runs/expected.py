@@ -1,9 +1,9 @@
-"""Expected JSON, read and checked against the class of its case before anything is paid."""
+"""Reads expected JSON, and checks it against the class of its case before any paid call."""
 
 import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -13,7 +13,7 @@ from ._forms import Problem, choices, in_form, is_ignored, perfect, segment
 from ._shapes import Shape, field_names, shape_of
 from .scoring import compare_forms
 
-__all__ = ["check_expected", "read_expected"]
+__all__ = ["check_expected", "read_expected", "suggest"]
 
 _DIRECTIVES = ("$any_of", "$ignore")
 _MAX_DEPTH = 100  # as for replies
@@ -21,7 +21,7 @@ _MAX_NAMED = 20
 
 
 def read_expected(text: str, model_class: type[BaseModel], place: str) -> Any:
-    """Read the expected JSON of a case, and check it.
+    """Reads the expected JSON of a case, and checks it.
 
     Args:
         text: the JSON.
@@ -32,7 +32,7 @@ def read_expected(text: str, model_class: type[BaseModel], place: str) -> Any:
         The value, with its directives.
 
     Raises:
-        CaseError: it is not JSON, or `check_expected` finds something.
+        CaseError: it is not JSON, or `check_expected` finds a problem.
     """
     try:
         value = json.loads(text, object_pairs_hook=_Object)
@@ -41,15 +41,15 @@ def read_expected(text: str, model_class: type[BaseModel], place: str) -> Any:
     except RecursionError as error:
         raise CaseError(f"{place}: nested too deeply to be read") from error
     except ValueError as error:  # Python refuses integers of more than 4,300 digits
-        raise CaseError(f"{place}: holds a number too long to be read: {error}") from error
+        raise CaseError(f"{place}: has a number too long to be read: {error}") from error
     check_expected(value, model_class, place)
-    return _plain(value)
+    return value
 
 
 def check_expected(value: Any, model_class: type[BaseModel], place: str) -> None:
-    """Check that expected JSON fits its class, and that a perfect reply to it scores 100.
+    """Checks that expected JSON fits its class, and that a perfect reply scores 100.
 
-    A required field may be left out: a partial one is fine. The fields may go by name or by alias.
+    It may leave out fields, required ones too, and use their names or their aliases.
 
     Args:
         value: the expected JSON.
@@ -57,18 +57,18 @@ def check_expected(value: Any, model_class: type[BaseModel], place: str) -> None
         place: the file, for messages.
 
     Raises:
-        CaseError: duplicate, mistyped or unknown keys, NaN, Infinity, malformed directives, values that the class
-            refuses, or a perfect reply that cannot score 100; each with its place in the JSON. If the class's own code
-            breaks, this is a warning: the JSON may be right.
+        CaseError: duplicate or unknown keys, NaN, Infinity, malformed directives, values that the class rejects, or a
+            perfect reply that cannot score 100; each with its path in the JSON. If the code of the class fails, this
+            is only a warning, because the JSON may be right.
     """
     shape = shape_of(model_class)
     problems = [*_not_json(value, "", 1)]
     if not problems:
         problems = [*_wrong_keys(value, shape, "")]
         named = {problem.place for problem in problems}
-        refused: list[Problem] = []
-        form = in_form(value, shape, refused)
-        problems += [problem for problem in refused if problem.place not in named]
+        rejected: list[Problem] = []
+        form = in_form(value, shape, rejected)
+        problems += [problem for problem in rejected if problem.place not in named]
     if not problems:
         problems = [*_out_of_reach(form, perfect(in_form(value, shape)), shape)]
     for problem in problems:
@@ -79,7 +79,7 @@ def check_expected(value: Any, model_class: type[BaseModel], place: str) -> None
 
 
 def _out_of_reach(form: Any, reply: Any, shape: Shape) -> Iterator[Problem]:
-    """What is not right even in a perfect reply, made by asking the class twice: what differs then always differs."""
+    """What is wrong even in a perfect reply: values that the class changes each time, such as a new id."""
     try:
         compared = compare_forms(form, reply, shape)
     except CaseError as error:
@@ -104,14 +104,8 @@ class _Object(dict[str, Any]):
         self.duplicates = [key for key in self if keys.count(key) > 1] if len(self) < len(keys) else []
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
-
-
 def _not_json(value: Any, path: str, depth: int) -> Iterator[Problem]:
-    """What pydantic would not see, or not name: duplicate keys, NaN, values that no JSON has."""
+    """What pydantic would not report: duplicate keys, NaN, and values that JSON does not have."""
     if depth > _MAX_DEPTH:
         yield Problem(path, f"nested deeper than {_MAX_DEPTH} levels")
     elif isinstance(value, dict):
@@ -125,11 +119,11 @@ def _not_json(value: Any, path: str, depth: int) -> Iterator[Problem]:
     elif isinstance(value, float) and not math.isfinite(value):
         yield Problem(path, f"found {value}; JSON has no NaN, no Infinity and no number as large as this")
     elif not isinstance(value, str | int | float | None):
-        yield Problem(path, f"found a {type(value).__name__}, expected what JSON can hold")
+        yield Problem(path, f"found a {type(value).__name__}, expected a JSON value")
 
 
 def _wrong_keys(value: Any, shape: Shape, path: str) -> Iterator[Problem]:
-    """Keys that no class here reads, and directives that are none."""
+    """Keys that no class reads, and misspelled directives."""
     if is_ignored(value):
         return
     if (options := choices(value)) is not None:
@@ -149,10 +143,10 @@ def _wrong_keys(value: Any, shape: Shape, path: str) -> Iterator[Problem]:
 
 
 def _known_keys(shape: Shape) -> Mapping[str, str] | None:
-    """The keys that an object may have here, each with its field; None if any key may be right."""
+    """The keys that an object may have, each with its field; None if any key may be right."""
     takes_any = any(
         model.model_config.get("extra") == "allow"
-        # Such a validator sees the object first, and may read any key.
+        # Such a validator gets the object before validation, and may read any key.
         or any(found.info.mode != "after" for found in model.__pydantic_decorators__.model_validators.values())
         for model in shape.models
     )
@@ -166,7 +160,7 @@ def _known_keys(shape: Shape) -> Mapping[str, str] | None:
 
 
 def _is_directive(key: str, shape: Shape) -> bool:
-    """Whether a key in an object can only be meant as a directive, because the class wants no object here."""
+    """Whether a key can only be a misspelled directive, because the class has no object at this place."""
     is_open = shape.annotation is Any or shape.models or shape.fields or shape.has_mapping
     return not is_open and key.startswith("$") and bool(near(key, _DIRECTIVES))
 
@@ -176,8 +170,11 @@ def _unknown(key: str, known: Mapping[str, str], shape: Shape) -> str:
         return f'a malformed {key}; it is the only key: {{"$any_of": [values]}} or {{"$ignore": true}}'
     if key in shape.fields:
         return f"the class computes {key!r}; remove it"
-    hint = near(key, _DIRECTIVES if key.startswith("$") else known)
-    advice = (
-        f"did you mean {' or '.join(map(repr, hint))}?" if hint else f"known are {', '.join([*known][:_MAX_NAMED])}"
-    )
-    return f"unknown key {key!r}; {advice}"
+    return f"unknown key {key!r}; {suggest(key, _DIRECTIVES if key.startswith('$') else known)}"
+
+
+def suggest(name: str, known: Collection[str]) -> str:
+    """A hint for an unknown name: the known names that look like it, or the first of all known names."""
+    if hint := near(name, known):
+        return f"did you mean {' or '.join(map(repr, hint))}?"
+    return f"known are {', '.join([*known][:_MAX_NAMED])}"

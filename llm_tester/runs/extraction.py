@@ -1,4 +1,4 @@
-"""From a model's reply to validated data: find the JSON object, validate it, say what is wrong with it."""
+"""Extracts validated data from a model's reply: finds the JSON object, validates it and explains what is wrong."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
-from llm_tester.errors import UnusableReplyError
+from ..errors import UnusableReplyError
 
 __all__ = ["Extraction", "extract", "parse_reply"]
 
@@ -19,9 +19,9 @@ _MAX_BROKEN = 200
 _MAX_PROBLEMS = 10
 
 _STRING = r'"(?:[^"\\\n]|\\.)*+'
-_TEXT = r'"(?:[^"\\]|\\.)*+"?'  # the same over several lines, which is not JSON but what models write
-# Where an attempt pays: `{}`, `{"key":`, one of these cut by the end of the text, or a list of objects. A brace of
-# prose is none of them and costs nothing. Possessive quantifiers keep both patterns linear.
+_TEXT = r'"(?:[^"\\]|\\.)*+"?'  # also over several lines, which models write although it is not JSON
+# Where decoding is tried: at `{}`, `{"key":`, one of these cut off by the end of the text, or a list of objects. Other
+# braces are prose. Possessive quantifiers keep both patterns linear.
 _OBJECT = rf'\{{\s*+(?:\}}|\Z|{_STRING}(?:\Z|"\s*+(?::|\Z)))'
 _START = re.compile(_OBJECT + r'|\[\s*+(?=\{\s*+["}])')
 _ANY_START = re.compile(_OBJECT + r'|\[\s*+(?=[\[\]{"0-9tfn-]|\Z)')
@@ -31,12 +31,12 @@ _DECODER = json.JSONDecoder()
 
 
 class Extraction(BaseModel):
-    """What came of one reply.
+    """The data in a reply.
 
     Attributes:
-        data: the JSON-mode dump of the validated instance, with the names of the fields, not their aliases; the JSON as
-            the reply had it if it is not valid; None if the reply holds none.
-        problem: None when valid, else what is wrong, a line for each field.
+        data: the JSON-mode dump of the validated instance, by the names of the fields, not their aliases. If it is
+            invalid, the JSON of the reply; None if the reply has no JSON.
+        problem: what is wrong, a line for each field; None if the reply is valid.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,28 +44,23 @@ class Extraction(BaseModel):
     data: Any
     problem: str | None
 
-    @property
-    def valid(self) -> bool:
-        """Whether `data` came out of the model class."""
-        return self.problem is None
-
 
 def parse_reply(text: str, *, any_value: bool = False) -> Any:
     """Find the JSON object in a reply: bare, in a code fence or in prose.
 
-    The longest outermost object counts, the first of them if several are as long. The time is linear in the length
-    of the text.
+    It is the longest outermost object, and the first of several that are as long. The time is linear in the length of
+    the text.
 
     Args:
         text: the reply as the model gave it.
-        any_value: whether the JSON may be a list or a scalar; a scalar has to be the whole reply, fence aside.
+        any_value: whether the JSON may be a list or a scalar. A scalar must be the whole reply, except for a fence.
 
     Returns:
-        The object; of a duplicate key, the last value.
+        The object, with the last value of a duplicate key.
 
     Raises:
-        UnusableReplyError: the reply is empty, or its JSON is absent, cut off, broken, a list or a scalar that is not
-            wanted, nested deeper than 100 levels, or holds NaN, Infinity or a number too large to read.
+        UnusableReplyError: the reply is empty, or its JSON is missing, cut off, broken, an unwanted list or scalar,
+            nested deeper than 100 levels, or has NaN, Infinity or a number too large to read.
     """
     body = _FENCE.sub("", text.strip("\ufeff \t\r\n")).rstrip("` \t\r\n")
     if not body:
@@ -87,8 +82,8 @@ def extract(text: str, model_class: type[BaseModel]) -> Extraction:
         model_class: the class to extract into.
 
     Returns:
-        The data, or what is wrong with it. An unusable reply, failed validation and whatever a validator or serializer
-        raises, SystemExit included, are results, not exceptions: the reply was paid for.
+        The data, or what is wrong with it. Because the reply was paid for, nothing is raised: not for an unusable
+        reply, not for failed validation, and not for anything that a validator or serializer raises.
     """
     try:
         found = parse_reply(text, any_value=issubclass(model_class, RootModel))
@@ -96,7 +91,7 @@ def extract(text: str, model_class: type[BaseModel]) -> Extraction:
         return Extraction(data=None, problem=str(error))
     try:
         instance = model_class.model_validate_json(json.dumps(found))
-        # By name, because the scores and the rules of the class go by the names of its fields.
+        # By name, because scores and rules use the names of the fields.
         return Extraction(data=instance.model_dump(mode="json", by_alias=False), problem=None)
     except ValidationError as error:
         return Extraction(data=found, problem=_explain(error, model_class.__name__))
@@ -113,7 +108,7 @@ def _decode(body: str, start: int) -> tuple[Any, int]:
     except json.JSONDecodeError:
         raise
     except ValueError as error:  # Python refuses integers of more than 4,300 digits, with a plain ValueError.
-        raise UnusableReplyError(f"The JSON in the reply holds a number too long to be read: {error}.") from error
+        raise UnusableReplyError(f"The JSON in the reply has a number too long to be read: {error}.") from error
 
 
 def _longest_value(body: str, starts: re.Pattern[str]) -> Any:
@@ -127,7 +122,7 @@ def _longest_value(body: str, starts: re.Pattern[str]) -> Any:
             return value
     best: Any = None
     length = position = broken = 0
-    closes = True  # until a search for an end came to the end of the text: repeating it would be quadratic
+    closes = True  # until a search for the end of an object fails; repeating it would be quadratic
     trouble = f"There is no JSON object in the reply; it starts with {body[:80]!r}."
     while broken < _MAX_BROKEN and (start := starts.search(body, position)):
         try:
@@ -141,8 +136,8 @@ def _longest_value(body: str, starts: re.Pattern[str]) -> Any:
                 near = body[max(0, error.pos - 30) : error.pos + 30]
                 trouble = f"The JSON in the reply is broken: {error.msg}, near {near!r}."
             broken += 1
-            # The objects inside a broken one are not the answer: go on behind it. One that never closes takes the
-            # rest with it where it begins a line, and is a sketch in prose elsewhere.
+            # The objects inside a broken one are not the answer, so the search goes on behind it. One that never
+            # closes ends the search if it begins a line; elsewhere it is prose.
             close = _closing(body, start.start()) if closes else None
             closes = close is not None
             if close is None and not body[body.rfind("\n", 0, start.start()) + 1 : start.start()].strip():
@@ -181,7 +176,7 @@ def _refuse_unreadable(value: Any) -> None:
             if isinstance(item, dict | list):
                 stack.append((item, depth + 1))
             elif isinstance(item, float) and not math.isfinite(item):
-                raise UnusableReplyError("The reply holds NaN, Infinity or a number too large, which JSON has not.")
+                raise UnusableReplyError("The reply has NaN, Infinity or a number too large, which JSON does not have.")
 
 
 def _describe(value: object) -> str:
@@ -203,32 +198,32 @@ def _explain(error: ValidationError, model_name: str) -> str:
 
 
 def error_lines(error: ValidationError, leave_out: Collection[str] = ()) -> list[tuple[str, str]]:
-    """What a class refuses, value by value.
+    """What a class rejects, value by value.
 
     Args:
-        error: what it raised.
-        leave_out: pydantic's names of the kinds of error that do not matter.
+        error: the error that pydantic raised.
+        leave_out: the types of pydantic's errors to leave out.
 
     Returns:
-        The place of each value, such as `.salary.min`, and what was found and expected there.
+        The path of each value, such as `.salary.min`, and what was found and expected there.
     """
     lines = []
     for detail in error.errors(include_url=False, include_context=False):
         if detail["type"] in leave_out:
             continue
-        found = f"found {_describe(detail['input'])}"
-        what = f"{found}, {detail['msg'].replace('Input should be', 'expected', 1)}"
+        expected = detail["msg"].replace("Input should be", "expected", 1)
+        if detail["type"] == "extra_forbidden":
+            expected = "expected no such field"
+        what = f"found {_describe(detail['input'])}, {expected}"
         if detail["type"] == "missing":
             what = "missing, and required"
-        elif detail["type"] == "extra_forbidden":
-            what = f"{found}, expected no such field"
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"])
         lines.append((place, what))
     return lines
 
 
 def with_place(error: BaseException) -> str:
-    """An exception that a user's own code raised, with the line that it comes from."""
+    """An exception as text, with the line that raised it."""
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next

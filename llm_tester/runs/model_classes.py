@@ -1,6 +1,5 @@
 """Finds the pydantic class of a module of cases."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -11,34 +10,16 @@ from pydantic import BaseModel
 from ..errors import CaseError
 from ..llms import user_code
 
-__all__ = ["load_model_class", "raised", "reset"]
+__all__ = ["load_model_class", "raised"]
 
 _HOW = "write `Model = Product`, or `from mypackage import Product as Model`"
-
-
-class _Loaded:
-    """The one place of the classes."""
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.classes: dict[Path, type[BaseModel]] = {}
-
-
-_loaded = _Loaded()
-
-
-def reset() -> None:
-    """Forgets the classes and the files that they came from."""
-    with _loaded.lock:
-        _loaded.classes.clear()
-        user_code.reset()
 
 
 def load_model_class(directory: Path) -> type[BaseModel]:
     """The pydantic class of a module.
 
-    It is what its `model.py` calls `Model`, wherever that comes from. Without that name it is the one class that the
-    file defines and that no other class there needs, be it as a field's type or as a base.
+    It is the class that `model.py` names `Model`, defined or imported there. Without that name, it is the only class
+    in the file that no other class there uses as a base or as the type of a field.
 
     Args:
         directory: the module's directory.
@@ -47,25 +28,18 @@ def load_model_class(directory: Path) -> type[BaseModel]:
         The class, the same object at each call.
 
     Raises:
-        CaseError: there is no `model.py`, it cannot be imported, or it does not say which class it is.
+        CaseError: there is no `model.py`, it cannot be imported, or more than one class could be the one.
     """
-    path = directory.resolve() / "model.py"
-    with _loaded.lock:
-        if path not in _loaded.classes:
-            _loaded.classes[path] = _import_class(path)
-        return _loaded.classes[path]
+    return user_code.cached(directory.resolve() / "model.py", _import_class)
 
 
 def raised(error: BaseException, path: Path, doing: str) -> CaseError:
-    """Makes a CaseError of what the user's code raised.
+    """A CaseError for an error that the user's code raised, with the file, the line and the cause.
 
     Args:
-        error: what was caught.
+        error: the user's error.
         path: the `model.py`.
-        doing: what it was to do.
-
-    Returns:
-        An error with the file, the line and the cause.
+        doing: what failed, for the message.
     """
     place = user_code.raised_at(error, path.parent) or str(path)
     by = "" if place.startswith(str(path)) else f" (for {path})"
@@ -90,7 +64,7 @@ def _import_class(path: Path) -> type[BaseModel]:
     except (CaseError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        # The file may also exit, or skip as a pytest module would; none of that may end the run without a word.
+        # The file may also call sys.exit or pytest.skip, which must not end the run without a message.
         raise raised(error, path, "cannot be imported") from error
 
 
@@ -119,7 +93,7 @@ def _is_model(value: object) -> TypeGuard[type[BaseModel]]:
 
 
 def _needs(kind: type[BaseModel]) -> set[Any]:
-    """Every class that a class has as a base or in the types of its fields, and theirs in turn."""
+    """The class, its bases, the classes in the types of its fields, and theirs in turn."""
     seen: set[Any] = set()
     waiting: list[Any] = [kind]
     while waiting:
@@ -128,7 +102,7 @@ def _needs(kind: type[BaseModel]) -> set[Any]:
                 if part not in seen:
                     seen.add(part)
                     waiting.append(part)
-            except TypeError:  # a value in Annotated or Literal that is not hashable is no class
+            except TypeError:  # an unhashable value in Annotated or Literal, which is no class
                 continue
     return seen
 

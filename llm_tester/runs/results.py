@@ -1,4 +1,4 @@
-"""What a run found: typed, saved as JSON, loaded again."""
+"""The results of a run, and how they are saved as JSON and loaded."""
 
 import json
 from datetime import UTC, datetime
@@ -14,86 +14,110 @@ from ..utils.files import write_own
 from ._forms import is_nothing
 from .scoring import Counts, FieldScore
 
-__all__ = ["KIND", "RESULTS_FORMAT", "CaseRecord", "CaseResult", "Place", "RunResult"]
+__all__ = ["KIND", "CaseKey", "CaseRecord", "CaseResult", "OfCase", "OfModel", "Place", "Record", "RunResult"]
 
 RESULTS_FORMAT = 2
 KIND: Literal["llm_tester results"] = "llm_tester results"
 
 Status = Literal["ok", "invalid", "failed", "skipped"]
 
+# Module, case and variant.
+CaseKey = tuple[str, str, str]
 # Module, case, variant, provider and model.
 Place = tuple[str, str, str, str, str]
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """The base of what runs save and sum up: frozen, without unknown fields."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class CaseRecord(_Record):
-    """A case as it was run: what was asked, of what, and what a right reply holds.
+class OfCase(Record):
+    """Something that belongs to a case with one of its prompts.
 
     Attributes:
-        module: the name of its module.
-        name: its own name.
-        variant: the name of its prompt, "" for the plain one.
-        prompt: what to do.
-        source: the text to do it with.
-        expected: what a right reply holds, with its `$any_of` and `$ignore`.
-        files: the names of the files that went along.
+        module: the name of the case's module.
+        name: the name of the case.
+        variant: the name of the prompt, "" for the plain one.
     """
 
     module: str
     name: str
     variant: str = ""
+
+    @property
+    def key(self) -> CaseKey:
+        """Module, name and variant."""
+        return self.module, self.name, self.variant
+
+    @property
+    def title(self) -> str:
+        """`<module>/<name>`, or `<module>/<name>.<variant>`."""
+        return f"{self.module}/{self.name}" + (f".{self.variant}" if self.variant else "")
+
+
+class OfModel(Record):
+    """Something that belongs to a provider and one of its models.
+
+    Attributes:
+        provider: the provider's name.
+        model: the name of the model.
+    """
+
+    provider: str
+    model: str
+
+    @property
+    def column(self) -> str:
+        """`<provider>:<model>`."""
+        return f"{self.provider}:{self.model}"
+
+
+class CaseRecord(OfCase):
+    """A case (`module`, `name`, `variant`) as it was run.
+
+    Attributes:
+        prompt: the instructions.
+        source: the text to extract from.
+        expected: the JSON of a right reply, with its `$any_of` and `$ignore`.
+        files: the names of the files that were sent.
+    """
+
     prompt: str = ""
     source: str = ""
     expected: Any = None
     files: tuple[str, ...] = ()
 
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """Module, name and variant."""
-        return self.module, self.name, self.variant
 
-
-class CaseResult(_Record):
-    """One case with one model, once.
+class CaseResult(OfModel, OfCase):
+    """The result of one call: a case (`module`, `name`, `variant`) with a model (`provider`, `model`).
 
     Attributes:
-        module: the case's module.
-        name: the case's name.
-        variant: the name of the prompt, "" for the plain one.
-        provider: the provider's name.
-        model: the model that was asked for.
         repeat: 1 for the first time, 2 for the second, …
         status: `ok`: the reply is a valid instance; `invalid`: it is not; `failed`: the call failed; `skipped`: it was
             not made.
         accuracy: 0 to 100 by the rules of docs/scoring.md; 0 if invalid, None if there was no reply or it could not be
             scored.
         fields: the score of every value; of an invalid reply, what its values would have scored.
-        problem: what is wrong, for a person; None where nothing is.
-        command: the command that records the reply, if what is recorded is nothing, a failure or old; else None. It
-            ends in its record mode.
-        error: the name of the error's class, None where there was none.
-        reply: the reply's text, None where there was none.
-        actual: what was extracted, None where nothing was.
-        usage: tokens, cost and seconds, None where there was no reply.
-        cassette: the file that the reply came from or was recorded into, None where there was none.
-        age_days: the age of a replayed recording in days, None where it is unknown or nothing was replayed.
+        problem: what is wrong, in words; None if nothing is.
+        command: the command that records the reply, if there is no recording, or a failed or old one; else None. It
+            ends with the record mode.
+        error: the name of the error's class; None if there was no error.
+        reply: the reply's text; None if there was no reply.
+        actual: the extracted data; None if there is none.
+        usage: tokens, cost and seconds; None if there was no reply.
+        cassette: the file that the reply was replayed from or recorded to; None if there was none.
+        age_days: the age of a replayed recording in days; None if it is unknown or nothing was replayed.
         old: whether that is more than the configured `max_age`.
-        failed_cost: USD that attempts to which no reply came may have cost, at most; None if that is unknown.
+        failed_cost: the most USD that attempts without a reply may have cost; None if that is unknown.
         attempts: how often a call without a reply was tried; 0 if it was not made.
         unanswered: attempts of a failed call that may have been billed although no reply came.
-        run_id: the run that made the call; a run of what failed keeps the other results of an earlier one.
-        schema_mode: how the class was asked for: `native` (as a response schema), `prompt` (in the prompt) or `off`;
+        run_id: the run that made the call. `run --failed` keeps the good results of the run before.
+        schema_mode: how the class was sent: `native` (as a response schema), `prompt` (in the prompt) or `off`;
             None if no call was made.
     """
 
-    module: str
-    name: str
-    variant: str = ""
-    provider: str
-    model: str
     repeat: int = Field(default=1, ge=1)
     status: Status
     accuracy: float | None = Field(default=None, ge=0, le=100)
@@ -119,40 +143,29 @@ class CaseResult(_Record):
         return self.status in ("failed", "skipped")
 
     @property
-    def case_key(self) -> tuple[str, str, str]:
-        """Module, name and variant of the case."""
-        return self.module, self.name, self.variant
-
-    @property
     def place(self) -> Place:
         """Module, name and variant of the case, provider and model."""
-        return (*self.case_key, self.provider, self.model)
+        return (*self.key, self.provider, self.model)
 
     @property
     def explanation(self) -> str | None:
-        """What is wrong, and the command that mends it if there is one; None if nothing is."""
+        """What is wrong, and the command that fixes it if there is one; None if nothing is wrong."""
         return f"{self.problem}; to record: {self.command}" if self.command and self.is_incomplete else self.problem
 
     def skipped(self, problem: str) -> "CaseResult":
-        """The same place without a reply."""
+        """The result of the same call if it had been skipped.
+
+        Args:
+            problem: why.
+        """
         place = self.model_dump(include={"module", "name", "variant", "provider", "model", "repeat", "run_id"})
         return CaseResult(**place, status="skipped", problem=problem)
-
-    @property
-    def title(self) -> str:
-        """`<module>/<name>`, with `.<variant>` where there is one."""
-        return f"{self.module}/{self.name}" + (f".{self.variant}" if self.variant else "")
-
-    @property
-    def column(self) -> str:
-        """`<provider>:<model>`."""
-        return f"{self.provider}:{self.model}"
 
     @property
     def counts(self) -> Counts | None:
         """How many values are right, wrong, missing and extra; None if nothing was compared.
 
-        A reply that is not valid gives nothing that could be used: all that was expected is missing.
+        An invalid reply cannot be used, so all expected values count as missing.
         """
         if self.accuracy is None:
             return None
@@ -162,7 +175,7 @@ class CaseResult(_Record):
 
     @property
     def source_of_reply(self) -> str:
-        """Where the reply came from, in a few words."""
+        """The origin of the reply, in a few words."""
         if self.usage is None:
             return "—"
         origin = self.usage.origin or "in process"
@@ -170,26 +183,26 @@ class CaseResult(_Record):
         return f"{how}: {origin}" + (" (old)" if self.old else "")
 
 
-class RunResult(_Record):
-    """What a run found.
+class RunResult(Record):
+    """The results of a run.
 
     Attributes:
-        kind: says that this is a results file of llm_tester.
-        format: the version of its form.
+        kind: marks the file as results of llm_tester.
+        format: the version of the file format.
         run_id: unique.
         started_at: ISO 8601, UTC.
         seconds: how long the run took.
         versions: of llm_tester and the libraries that made the calls.
-        record: the record mode that was asked for.
+        record: the record mode of the run.
         repeats: how often each case was run.
-        max_cost: the run's limit in USD, None where there was none.
+        max_cost: the run's limit in USD; None if it had none.
         spent_usd: USD that the run's live replies are known to have cost.
-        spent_unknown: live replies of unknown cost; if there are any, `spent_usd` is "at least".
-        at_most_usd: `spent_usd`, and USD that attempts without a reply may have cost, at most; None if that is unknown.
+        spent_unknown: live replies of unknown cost; if there are any, the run cost more than `spent_usd`.
+        at_most_usd: `spent_usd` plus the most that attempts without a reply may have cost; None if that is unknown.
         unanswered: attempts that may have been billed although no reply came.
-        problems: providers that could not start, by name.
+        problems: by the name of each provider that could not start, why.
         cases: every case that was run.
-        results: one a case, provider, model and repeat.
+        results: one for each case, provider, model and repeat.
     """
 
     kind: Literal["llm_tester results"] = KIND
@@ -211,7 +224,7 @@ class RunResult(_Record):
 
     @property
     def spent_text(self) -> str:
-        """What the run spent, for a person: the same text in every output."""
+        """What the run spent, in words. Every output shows this text."""
         text = format_spent(self.spent_usd, self.spent_unknown, self.at_most_usd, self.unanswered)
         if self.max_cost is not None:
             text += f", of {format_usd(self.max_cost)} allowed"
@@ -224,7 +237,7 @@ class RunResult(_Record):
         return [result for result in self.results if result.is_incomplete]
 
     def problems_of_results(self) -> list[tuple[str, list[CaseResult]]]:
-        """What went wrong, each status and problem once, with the results that have it."""
+        """Each problem with the results that have it."""
         found: dict[tuple[str, str], list[CaseResult]] = {}
         for result in self.results:
             if result.problem and result.status != "ok":
@@ -239,24 +252,24 @@ class RunResult(_Record):
         """Writes the results as JSON.
 
         Raises:
-            ResultsError: another program's file stands there, or it cannot be written.
+            ResultsError: the file was written by another program, or cannot be written.
         """
         write_own(Path(path), self.to_json(), KIND)
 
     def to_json(self) -> str:
-        """The results as JSON, a case and a result to a line.
+        """The results as JSON, with each case and each result on its own line.
 
-        In ASCII, because a reply may hold half a surrogate pair, which UTF-8 cannot.
+        It is ASCII because a reply may contain half a surrogate pair, which UTF-8 cannot encode.
         """
         parts = (f" {json.dumps(name)}: {_in_lines(value)}" for name, value in self.model_dump(mode="json").items())
         return "{\n" + ",\n".join(parts) + "\n}\n"
 
     @classmethod
     def load(cls, path: str | Path) -> "RunResult":
-        """Reads results that `save` wrote.
+        """Reads a file that `save` wrote.
 
         Raises:
-            ResultsError: the file is missing, cut, not ours, or of another format version.
+            ResultsError: the file is missing, cut off, from another program, or of another format version.
         """
         path = Path(path)
         try:
@@ -283,7 +296,7 @@ class RunResult(_Record):
 
 
 def _in_lines(value: Any) -> str:
-    """A value as JSON, a list with an item to a line; told to indent all, `json` takes 2.5 times as long."""
+    """A value as JSON, a list with one item to a line. The `indent` of `json` takes 2.5 times as long."""
     if not isinstance(value, list) or not value:
         return json.dumps(value)
     return "[\n" + ",\n".join(f"  {json.dumps(item)}" for item in value) + "\n ]"

@@ -1,7 +1,4 @@
-"""How right extracted data is: value by value, with a number that its own list of values explains.
-
-The rules and worked examples are in docs/scoring.md.
-"""
+"""Scores extracted data value by value. The rules and worked examples are in docs/scoring.md."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,23 +10,23 @@ from pydantic import BaseModel, ConfigDict
 from ._forms import choices, in_form, is_ignored, is_nothing, segment
 from ._pairing import in_order, paired_by_key, paired_by_likeness
 from ._shapes import Shape, shape_of
-from ._values import by_value
+from .rules import by_value
 
 __all__ = ["Comparison", "Counts", "FieldScore", "compare", "compare_forms"]
 
 
 class FieldScore(BaseModel):
-    """One scalar that was compared: a leaf of the data.
+    """A scalar that was compared.
 
     Attributes:
-        path: its place, as `salary.min` or `skills[2].name`. Items carry the index that they have in the expected
-            list; extra ones count on after its end.
+        path: such as `salary.min` or `skills[2].name`. Items have their index in the expected list; the indices of
+            extra items follow.
         score: 0.0 (wrong) to 1.0 (right).
-        weight: its share of the accuracy; the weights of one comparison add up to 1.
+        weight: its share of the accuracy. The weights of a comparison add up to 1.
         expected: the expected value, None if there is none.
         actual: the value found, None if there is none.
         note: the reason in a few words.
-        rule: the rule that was used, such as `text`, `exact` or `number ±1%`.
+        rule: the rule, such as `text`, `exact` or `number ±1%`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,10 +44,10 @@ class Counts(NamedTuple):
     """How many values were right, wrong, missing and extra.
 
     Attributes:
-        right: those with a score of 1.
-        wrong: those with another value than expected, alike or not.
-        missing: expected, and not found.
-        extra: found, and not expected.
+        right: values with a score of 1.
+        wrong: values that differ from the expected ones, even if they are alike.
+        missing: values that were expected but not found.
+        extra: values that were found but not expected.
     """
 
     right: int
@@ -60,7 +57,7 @@ class Counts(NamedTuple):
 
     @classmethod
     def of(cls, fields: Iterable[FieldScore]) -> "Counts":
-        """The counts over the fields of a comparison."""
+        """The counts for the fields of a comparison."""
         kinds = [_kind(field) for field in fields]
         return cls(*map(kinds.count, range(4)))
 
@@ -71,18 +68,21 @@ class Counts(NamedTuple):
 
     @property
     def recall(self) -> float | None:
-        """The share of the expected values that were found and are right, 0 to 1; None if none was expected."""
+        """The share of the expected values that are right, 0 to 1; None if none was expected."""
         return _share(self.right, self.right + self.wrong + self.missing)
 
     @property
     def f1(self) -> float | None:
-        """The harmonic mean of precision and recall, 0 to 1; None if there was nothing to find and nothing was."""
+        """The harmonic mean of precision and recall, 0 to 1; None if nothing was expected and nothing found."""
         return _share(2 * self.right, 2 * self.right + 2 * self.wrong + self.missing + self.extra)
+
+    def shares(self) -> dict[str, float | None]:
+        """Precision, recall and F1 by name."""
+        return {"precision": self.precision, "recall": self.recall, "F1": self.f1}
 
     def __str__(self) -> str:
         words = f"{self.right} right, {self.wrong} wrong, {self.missing} missing, {self.extra} extra"
-        shares = {"precision": self.precision, "recall": self.recall, "F1": self.f1}
-        return words + "".join(f", {name} {share:.2f}" for name, share in shares.items() if share is not None)
+        return words + "".join(f", {name} {share:.2f}" for name, share in self.shares().items() if share is not None)
 
 
 def _share(part: int, whole: int) -> float | None:
@@ -96,11 +96,11 @@ def _kind(field: FieldScore) -> int:
 
 
 class Comparison(BaseModel):
-    """The outcome of `compare`.
+    """The result of `compare`.
 
     Attributes:
         accuracy: 0 to 100: 100 times the sum of weight times score over the fields; 100 if there are none.
-        fields: every value that was compared, in the order of the expected data, extras last.
+        fields: every value that was compared, in the order of the expected data; extra values come last.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -115,9 +115,9 @@ class Comparison(BaseModel):
 
 
 class _Node(NamedTuple):
-    """A compared value: a leaf with a note, or a branch with children."""
+    """A compared value: a scalar with a note, or a list or object with children."""
 
-    right: float = 0.0  # the weights of the leaves in it, each times its score
+    right: float = 0.0  # the sum of the weights of its scalars, each times its score
     weight: float = 0.0
     expected: Any = None
     actual: Any = None
@@ -132,19 +132,20 @@ Children = list[tuple[str, _Node]]
 
 
 def compare(expected: Any, actual: Any, model_class: type[BaseModel] | None = None) -> Comparison:
-    """Compare extracted data with what was expected, value by value.
+    """Compares extracted data with expected data, value by value.
 
-    Each scalar counts once, or by the weight that the class gives it. What neither side has (None, missing, empty) is
-    not counted; what only `actual` has counts as wrong. Lists match in any order, unless the class says otherwise.
+    Each scalar counts once, or by the weight that the class gives it. Values that are empty on both sides (None,
+    missing, "") do not count. Values that only `actual` has are wrong. Lists match in any order, unless the class says
+    otherwise.
 
     Args:
-        expected: the expected JSON; it may be partial, and hold `{"$any_of": [...]}` and `{"$ignore": true}`.
+        expected: the expected JSON. It may be partial, and contain `{"$any_of": [...]}` and `{"$ignore": true}`.
         actual: the extracted JSON as the class dumps it, None if the reply gave none.
-        model_class: the class that says how its fields are compared, and that `expected` fits (see
-            `llm_tester.runs.expected.check_expected`); without it the values themselves decide.
+        model_class: the class that says how its fields are compared. `expected` fits it (see
+            `llm_tester.runs.expected.check_expected`). If it is None, the values determine their rules.
 
     Returns:
-        The accuracy, and the scored fields that explain it. Without data the accuracy is 0.
+        The accuracy, and the scores that explain it. Without data the accuracy is 0.
 
     Raises:
         CaseError: a marker does not fit its field's type, or a `Compare` function fails.
@@ -154,7 +155,7 @@ def compare(expected: Any, actual: Any, model_class: type[BaseModel] | None = No
 
 
 def compare_forms(expected: Any, actual: Any, shape: Shape) -> Comparison:
-    """`compare`, for expected JSON that is already in the form of its class."""
+    """Like `compare`, for expected JSON as its class dumps it."""
     if actual is None and expected is not None:
         node = _alone(expected, shape, "no data")
         if not node.weight:
@@ -162,7 +163,7 @@ def compare_forms(expected: Any, actual: Any, shape: Shape) -> Comparison:
     else:
         node = _compare(expected, actual, shape)
     found = list(_leaves("", node))
-    # fsum rounds once, whatever the order, so that a permuted list cannot change the last digit.
+    # fsum rounds once in any order, so that a permuted list cannot change the last digit.
     total = math.fsum(leaf.weight for _, leaf in found)
     fields = [
         FieldScore(
@@ -194,7 +195,7 @@ def _branch(children: Iterable[tuple[str, _Node]]) -> _Node:
 
 
 def _alone(value: Any, shape: Shape, note: str, is_extra: bool = False) -> _Node:
-    """A value that the other side does not have: every scalar in it is wrong."""
+    """A value that is missing on the other side: every scalar in it is wrong."""
     if shape.is_ignored or is_ignored(value) or is_nothing(value):
         return _NOT_COUNTED
     if not is_extra and (options := choices(value)):
@@ -246,7 +247,7 @@ def _compare_in_order(expected: Sequence[Any], actual: Sequence[Any], shape: Sha
 
 
 def _pair(expected: Sequence[Any], actual: Sequence[Any], shape: Shape) -> Children:
-    """Compare the items that belong together; the rest is missing or extra."""
+    """Compares the items that belong together. The rest is missing or extra."""
     item = shape.item()
     wanted = {i: value for i, value in enumerate(expected) if not (is_nothing(value) or is_ignored(value))}
     found = {j: value for j, value in enumerate(actual) if not is_nothing(value)}
@@ -259,8 +260,8 @@ def _pair(expected: Sequence[Any], actual: Sequence[Any], shape: Shape) -> Child
     def gain(i: int, j: int) -> int:
         node = nodes[i, j] = _compare(wanted[i], found[j], item)
         saved = alone[0][i] + alone[1][j] - node.weight
-        # What is right comes first; among pairs as right as each other, those that have more in common. Whole numbers
-        # have the same sum in any order.
+        # What is right counts most; among pairs that are equally right, what they have in common. Whole numbers have
+        # the same sum in any order.
         return (round(node.right * 1e9) << 32) + max(round(saved * 1000), 0)
 
     pairs = paired_by_key(wanted, found, shape.key) if shape.key else paired_by_likeness(wanted, found, gain)
@@ -270,6 +271,6 @@ def _pair(expected: Sequence[Any], actual: Sequence[Any], shape: Shape) -> Child
         node = nodes.get((i, j)) if j is not None else None
         children.append((f"[{i}]", node or _compare(value, None if j is None else found[j], item)))
     spare = found.keys() - pairs.values()
-    # An item that is left out may be any one of those that belong to no other.
+    # An ignored item may be any of those that belong to no other.
     extras = sorted(in_order({j: found[j] for j in spare})[sum(map(is_ignored, expected)) :])
     return children + [(f"[{len(expected) + n}]", _compare(None, found[j], item)) for n, j in enumerate(extras)]

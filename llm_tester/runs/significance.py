@@ -1,6 +1,6 @@
 """Whether a difference between two runs is more than noise: a permutation test, and the repeats it needs.
 
-docs/baselines.md says which test this is and why.
+docs/baselines.md explains the choice of the test.
 """
 
 import random
@@ -21,7 +21,7 @@ _POWER = 0.9
 _MOST_STATES = 4096  # distinct sums that are still enumerated
 _CHUNK = 500
 _MOST_DRAWS = 10_000
-_ENOUGH = 200  # draws at least as extreme; more would not make a large p-value more precise in any way that matters
+_ENOUGH = 200  # draws at least as extreme; a large p-value needs no more precision
 _UNITS = 10_000  # of a point
 
 # Each possible value with its probability.
@@ -36,7 +36,7 @@ class Pair(NamedTuple):
 
     @property
     def difference(self) -> float:
-        """The mean now less the mean then."""
+        """The mean now minus the mean then."""
         return fmean(self.after) - fmean(self.before)
 
     @property
@@ -49,8 +49,8 @@ class More(NamedTuple):
     """How many more repeats would settle a comparison.
 
     Attributes:
-        points: the difference that they would show.
-        repeats: for each case; None if even `MOST_REPEATS` would not do.
+        points: the difference that they would show, in points of accuracy.
+        repeats: the number for each case; None if it is more than `MOST_REPEATS`.
         both: whether the baseline needs them as well.
     """
 
@@ -60,10 +60,10 @@ class More(NamedTuple):
 
 
 def p_value(pairs: Sequence[Pair]) -> float:
-    """How likely a mean difference at least as large is if nothing but chance tells the two runs apart.
+    """How likely chance alone makes the mean difference of two runs at least as large as it is.
 
-    If both runs come from the same model, each score of a case could as well belong to the other run. So the scores of
-    each case are dealt out to the two runs again, in every way if there are few and in 10,000 random ways otherwise.
+    If the model did not change, each score of a case could as well belong to the other run. So the scores of each case
+    are dealt out to the two runs again, in every way if there are few ways, else in 10,000 random ways.
 
     Args:
         pairs: one for each case.
@@ -78,12 +78,13 @@ def p_value(pairs: Sequence[Pair]) -> float:
     if not observed:
         return 1.0
     splits = [_splits(pair, scale) for pair in varying]
-    everything: Distribution | None = {0: 1.0}
+    total: Distribution = {0: 1.0}
     for split in splits:
-        everything = _sum(everything, split) if everything is not None and split is not None else None
-    if everything is None:
-        return _drawn(varying, splits, observed, scale)
-    return min(1.0, sum(share for value, share in everything.items() if abs(value) >= observed))
+        longer = split and _sum(total, split)
+        if not longer:
+            return _drawn(varying, splits, observed, scale)
+        total = longer
+    return min(1.0, sum(share for value, share in total.items() if abs(value) >= observed))
 
 
 def _unit(score: float) -> int:
@@ -96,7 +97,7 @@ def _whole(scores: Sequence[float], scale: int) -> int:
 
 
 def _splits(pair: Pair, scale: int) -> Distribution | None:
-    """The differences of all ways to deal the scores out to two runs; None if they are too many."""
+    """The differences that result from all ways to deal the scores out to two runs; None if there are too many."""
     units = [_unit(score) for scores in pair for score in scores]
     size = len(pair.before)
     ways = {(0, 0): 1}
@@ -129,7 +130,7 @@ def _sum(one: Distribution, other: Distribution) -> Distribution | None:
 
 
 def _drawn(pairs: Sequence[Pair], splits: Sequence[Distribution | None], observed: int, scale: int) -> float:
-    """The p-value from random draws. It stops early if it is large (Besag and Clifford 1991), and is never 0."""
+    """The p-value from random draws, never 0. It stops early if it is large (Besag and Clifford 1991)."""
     dice = random.Random(0)
     tables = [(list(split), list(accumulate(split.values()))) if split else None for split in splits]
     drawn = extreme = 0
@@ -152,12 +153,12 @@ def _dealt(pair: Pair, dice: random.Random, scale: int) -> list[int]:
 
 
 def p_text(p: float) -> str:
-    """A p-value for a person."""
+    """A p-value as text."""
     return f"{p:.2f}" if p >= 0.1 else f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values corrected for their number by Holm's method: all are right at once in 95% of comparisons."""
+    """The p-values corrected for their number by Holm's method, so that all hold at once in 95% of comparisons."""
     corrected = [1.0] * len(p_values)
     highest = 0.0
     for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
@@ -167,17 +168,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def more_repeats(pairs: Sequence[Pair], alpha: float = ALPHA, points: float = POINTS) -> More:
-    """How many more repeats would settle a comparison that cannot tell.
+    """How many more repeats would settle a comparison whose verdict is `cannot tell`.
 
-    The difference that was seen may be large by chance, so the plan is for one that is a standard error smaller.
+    The observed difference may be large by chance, so the plan is for one that is a standard error smaller.
 
     Args:
         pairs: one for each case.
-        alpha: what the p-value would have to reach.
+        alpha: the p-value to reach.
         points: the smallest difference worth finding, in points of accuracy.
 
     Returns:
-        The smallest number of further calls that suffices: more repeats of this run alone, or of both runs.
+        The smallest number of further calls that is enough: more repeats of this run only, or of both runs.
     """
     spread = _Spread.of(pairs)
     varying = [number for number, pair in enumerate(pairs) if not pair.identical]
@@ -195,7 +196,7 @@ def more_repeats(pairs: Sequence[Pair], alpha: float = ALPHA, points: float = PO
 
 
 def _arrangements_suffice(sizes: Sequence[tuple[int, int]], alpha: float) -> bool:
-    """Whether there are enough ways to deal the scores out that the p-value can reach `alpha` at all."""
+    """Whether the scores can be dealt out in enough ways for the p-value to reach `alpha`."""
     ways = sum(log(comb(before + after, before)) for before, after in sizes)
     return ways >= log((2 if all(before == after for before, after in sizes) else 1) / alpha)
 
@@ -205,7 +206,7 @@ class _Spread(NamedTuple):
 
     Attributes:
         variance: of a single reply's score.
-        shift: the mean square of what differs between the runs, noise taken out; it widens the permutation
+        shift: the mean square of the difference between the runs, without noise. It widens the permutation
             distribution as well.
     """
 

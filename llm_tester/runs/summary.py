@@ -1,35 +1,32 @@
-"""What results add up to: the repeats of a case, the models ranked over the same cases, the prompts compared."""
+"""What results add up to: the repeats of a case, the ranking of the models, the comparison of prompts."""
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from .results import CaseKey, CaseResult, OfModel, Place, Record, RunResult
+from .scoring import Counts, FieldScore
 
-from .results import CaseResult, Place, RunResult
+__all__ = ["Column", "FieldMean", "Group", "PromptTable", "Summary", "Sums", "field_means", "grouped", "summarize"]
 
-__all__ = ["Column", "Group", "PromptTable", "Summary", "Sums", "grouped", "summarize", "sums"]
-
-CaseKey = tuple[str, str, str]
 Model = tuple[str, str]
 
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
+_INDEX = re.compile(r'(\["(?:[^"\\]|\\.)*"\])|\[\d+\]')
 
 
-class Sums(_Record):
+class Sums(Record):
     """What some results add up to.
 
     Attributes:
-        answered: the results that had a reply, valid or not.
+        answered: the results with a reply, valid or not.
         prompt_tokens: input tokens of all replies.
         completion_tokens: output tokens of all replies.
         cost_usd: USD of all replies whose cost is known, replays included.
-        unknown: how many replies have no known cost; if there are any, `cost_usd` is "at least".
-        seconds: of all replies together.
+        unknown: the replies whose cost is unknown; if there are any, `cost_usd` is a lower bound.
+        seconds: seconds of all replies.
     """
 
     answered: int
@@ -43,6 +40,11 @@ class Sums(_Record):
     seconds: float
 
     @property
+    def ok(self) -> int:
+        """The results with a valid reply."""
+        return self.answered - self.invalid
+
+    @property
     def known(self) -> int:
         """The replies whose cost is known."""
         return self.answered - self.unknown
@@ -52,13 +54,12 @@ class Sums(_Record):
         """The mean USD of the replies whose cost is known; None if there are none."""
         return self.cost_usd / self.known if self.known else None
 
-    @property
-    def seconds_per_reply(self) -> float | None:
-        """The mean seconds; None without replies."""
-        return self.seconds / self.answered if self.answered else None
+    def per_reply(self, total: float) -> float | None:
+        """A total, such as `seconds`, divided by the number of replies; None without replies."""
+        return total / self.answered if self.answered else None
 
 
-class Group(_Record):
+class Group(Record):
     """The repeats of one case with one provider and model.
 
     Attributes:
@@ -74,32 +75,32 @@ class Group(_Record):
 
     @property
     def scores(self) -> list[float]:
-        """The accuracy of each repeat that had a reply, 0 to 100."""
+        """The accuracy of each repeat that has one, 0 to 100."""
         return [result.accuracy for result in self.results if result.accuracy is not None]
 
     @property
     def accuracy(self) -> float | None:
-        """Their mean; None if no repeat had a reply."""
+        """The mean of the scores; None if there are none."""
         return fmean(self.scores) if self.scores else None
 
     @property
     def spread(self) -> float:
-        """Their sample standard deviation, in points of accuracy; 0 of a single one."""
+        """The sample standard deviation of the scores, in points of accuracy; 0 for a single one."""
         return stdev(self.scores) if len(self.scores) > 1 else 0.0
 
     @property
     def sums(self) -> Sums:
         """What the repeats add up to."""
-        return sums(self.results)
+        return _sums(self.results)
 
     @property
     def cost_usd(self) -> float | None:
-        """The mean cost of a repeat in USD; None if one is unknown or no repeat had a reply."""
+        """The mean cost of a repeat in USD; None if one is unknown or no repeat has a reply."""
         total = self.sums
         return None if total.unknown else total.cost_per_reply
 
     def changes(self) -> dict[str, int]:
-        """By field path, how often the extracted value was another one than in the repeat before."""
+        """By field path, how often the extracted value differs from the one in the repeat before."""
         values: list[dict[str, Any]] = [
             {field.path: field.actual for field in result.fields} for result in self.results if result.usage is not None
         ]
@@ -110,66 +111,57 @@ class Group(_Record):
         return dict(sorted(counts.items()))
 
 
-class Column(Sums):
-    """What one provider and model made of all cases.
-
-    Attributes:
-        accuracy: the mean over the cases that it answered, each the mean of its repeats; None if it answered none.
-        ranked: the mean over the cases that all ranked models answered; None if the model is not ranked.
-        cases: how many cases it answered, each prompt of a case counted.
-    """
-
-    provider: str
-    model: str
-    accuracy: float | None
-    ranked: float | None
-    cases: int
-
-    @property
-    def title(self) -> str:
-        """`<provider>:<model>`."""
-        return f"{self.provider}:{self.model}"
-
-    @property
-    def shown(self) -> float | None:
-        """The accuracy to compare models by, or that of its own cases if it is not ranked."""
-        return self.accuracy if self.ranked is None else self.ranked
-
-    @property
-    def order(self) -> tuple[bool, float, float, float, str]:
-        """The ranked first, then the most accurate, the cheapest and the fastest."""
-        cost = self.cost_per_reply
-        accuracy = -1.0 if self.shown is None else self.shown
-        return self.ranked is None, -accuracy, float("inf") if cost is None else cost, self.seconds, self.title
-
-
-class PromptRow(Sums):
-    """One prompt with one model.
+class PromptRow(OfModel, Sums):
+    """One prompt with one provider and model.
 
     Attributes:
         variant: the name of the prompt, "" for the plain one.
         accuracy: the mean over the cases that the model answered with every prompt; None if there are none.
-        cases: how many cases those are.
+        cases: the number of these cases.
     """
 
-    provider: str
-    model: str
     variant: str
     accuracy: float | None
     cases: int
 
     @property
-    def title(self) -> str:
-        """`<provider>:<model>`."""
-        return f"{self.provider}:{self.model}"
+    def prompt(self) -> str:
+        """The name of the prompt; `(plain)` if it has none."""
+        return self.variant or "(plain)"
 
 
-class PromptTable(_Record):
-    """The prompts of cases that have the same prompts, so that each is compared over the same cases.
+class Column(OfModel, Sums):
+    """One provider and model over all cases.
+
+    Attributes:
+        accuracy: the mean over the cases that it answered, each the mean of its repeats; None if it answered none.
+        ranked: the mean over the cases that all ranked models answered; None if the model is not ranked.
+        cases: the number of cases that it answered, with each prompt of a case counted.
+    """
+
+    accuracy: float | None
+    ranked: float | None
+    cases: int
+
+    @property
+    def shown(self) -> float | None:
+        """The accuracy to compare models by; if the model is not ranked, that over its own cases."""
+        return self.accuracy if self.ranked is None else self.ranked
+
+    @property
+    def order(self) -> tuple[bool, float, float, float, str]:
+        """The sort key: ranked models first, then the most accurate, the cheapest and the fastest."""
+        cost = self.cost_per_reply
+        accuracy = -1.0 if self.shown is None else self.shown
+        return self.ranked is None, -accuracy, float("inf") if cost is None else cost, self.seconds, self.column
+
+
+class PromptTable(Record):
+    """The cases that have the same prompts, so that all prompts are compared over the same cases.
 
     Attributes:
         variants: the names of the prompts, "" for the plain one.
-        cases: how many cases have exactly these.
+        cases: the number of these cases.
         rows: one for each model and prompt.
     """
 
@@ -178,14 +170,14 @@ class PromptTable(_Record):
     rows: tuple[PromptRow, ...]
 
 
-class Summary(_Record):
+class Summary(Record):
     """What a run adds up to.
 
     Attributes:
         total: all results together.
-        names: how many cases there are, all prompts of a case counted as one.
-        cases: how many cases there are, each prompt of a case counted.
-        common: the cases that all ranked models answered, each prompt counted; the ranking is over these.
+        names: the number of cases, with all prompts of a case counted as one.
+        cases: the number of cases, with each prompt of a case counted.
+        common: the number of cases that all ranked models answered, with each prompt counted.
         columns: one for each provider and model, best first; those that cannot be ranked come last.
         prompts: the prompts compared; empty if no case has several.
     """
@@ -198,7 +190,23 @@ class Summary(_Record):
     prompts: tuple[PromptTable, ...]
 
 
-def sums(results: Iterable[CaseResult]) -> Sums:
+class FieldMean(NamedTuple):
+    """A field with one provider and model, over all cases and repeats.
+
+    Attributes:
+        score: the mean score, 0 to 100.
+        values: how many values were scored.
+        changed: in how many cases the value was not the same in all repeats.
+        compared: in how many cases there were several repeats.
+    """
+
+    score: float
+    values: int
+    changed: int
+    compared: int
+
+
+def _sums(results: Iterable[CaseResult]) -> Sums:
     """Adds results up."""
     results = list(results)
     usages = [result.usage for result in results if result.usage is not None]
@@ -217,27 +225,65 @@ def sums(results: Iterable[CaseResult]) -> Sums:
 
 
 def grouped(results: Iterable[CaseResult]) -> dict[Place, Group]:
-    """The results by case, provider and model, each with its repeats, in the order they came."""
+    """The results by case, provider and model, each with its repeats, in the order of the results."""
     found: dict[Place, list[CaseResult]] = {}
     for result in results:
         found.setdefault(result.place, []).append(result)
     return {place: Group(results=tuple(group)) for place, group in found.items()}
 
 
+def value_counts(results: Iterable[CaseResult]) -> dict[str, Counts]:
+    """By `<provider>:<model>`, how many values are right, wrong, missing and extra over all compared replies."""
+    found: dict[str, Counts] = {}
+    for result in results:
+        if (counts := result.counts) is not None:
+            before = found.get(result.column, (0, 0, 0, 0))
+            found[result.column] = Counts(*map(sum, zip(before, counts, strict=True)))
+    return found
+
+
+def field_means(results: Iterable[CaseResult]) -> dict[str, dict[str, dict[str, FieldMean]]]:
+    """The mean score of each field: by module, by path without the indices of lists, by `<provider>:<model>`."""
+    cells: dict[tuple[str, str, str], list[list[FieldScore | None]]] = {}
+    for group in grouped(results).values():
+        repeats = [{field.path: field for field in result.fields} for result in group.results if result.fields]
+        for path in dict.fromkeys(path for fields in repeats for path in fields):
+            cell = group.first.module, _INDEX.sub(lambda match: match[1] or "[]", path), group.first.column
+            cells.setdefault(cell, []).append([fields.get(path) for fields in repeats])
+    means: dict[str, dict[str, dict[str, FieldMean]]] = {}
+    for (module, path, column), values in cells.items():
+        means.setdefault(module, {}).setdefault(path, {})[column] = _field_mean(values)
+    return means
+
+
+def _field_mean(values: Iterable[list[FieldScore | None]]) -> FieldMean:
+    """The mean of a field's values, one list for each case with the value in each repeat."""
+    values = list(values)
+    scores = [field.score for repeats in values for field in repeats if field]
+    compared = [{repr(field and field.actual) for field in repeats} for repeats in values if len(repeats) > 1]
+    return FieldMean(100 * fmean(scores), len(scores), sum(len(found) > 1 for found in compared), len(compared))
+
+
 def summarize(run: RunResult) -> Summary:
     """Adds a run up, and ranks its models over the cases that they have in common.
 
-    The models with the fewest answers are left out of the ranking until the others share at least half of the cases
-    that any of them answered, so that one model that failed early does not decide what the others are ranked by.
+    One model that failed early must not decide which cases the others are ranked by. So the models with the fewest
+    answers are not ranked until the others share at least half of the cases that any of them answered.
     """
     models: dict[Model, dict[CaseKey, Group]] = {}
     for place, group in grouped(run.results).items():
         models.setdefault(place[3:], {})[place[:3]] = group
     ranked, common = _ranking({model: _answered(groups) for model, groups in models.items()})
-    columns = [_column(model, groups, common if model in ranked else set()) for model, groups in models.items()]
-    cases = dict.fromkeys(result.case_key for result in run.results)
+    columns = [
+        Column(
+            **_mean_of(model, groups.values()),
+            ranked=mean_accuracy(groups[key] for key in groups if key in common) if model in ranked else None,
+        )
+        for model, groups in models.items()
+    ]
+    cases = dict.fromkeys(result.key for result in run.results)
     return Summary(
-        total=sums(run.results),
+        total=_sums(run.results),
         names=len({(module, name) for module, name, _ in cases}),
         cases=len(cases),
         common=len(common),
@@ -262,24 +308,25 @@ def _ranking(answered: Mapping[Model, set[CaseKey]]) -> tuple[set[Model], set[Ca
     return set(), set()
 
 
-def _mean(groups: Iterable[Group]) -> float | None:
+def mean_accuracy(groups: Iterable[Group]) -> float | None:
+    """The mean of the accuracy of groups, 0 to 100; None if none has a reply."""
     means = [group.accuracy for group in groups if group.accuracy is not None]
     return fmean(means) if means else None
 
 
-def _column(model: Model, groups: Mapping[CaseKey, Group], common: set[CaseKey]) -> Column:
-    results = [result for group in groups.values() for result in group.results]
-    return Column(
-        **dict(sums(results)),
-        provider=model[0],
-        model=model[1],
-        accuracy=_mean(groups.values()),
-        ranked=_mean(group for key, group in groups.items() if key in common),
-        cases=len(_answered(groups)),
-    )
+def _mean_of(model: Model, groups: Iterable[Group]) -> dict[str, Any]:
+    """The fields that a column and a row of prompts share."""
+    groups = list(groups)
+    return {
+        **dict(_sums(result for group in groups for result in group.results)),
+        "provider": model[0],
+        "model": model[1],
+        "accuracy": mean_accuracy(groups),
+        "cases": sum(bool(group.scores) for group in groups),
+    }
 
 
-def _prompts(cases: Iterable[CaseKey], models: Mapping[Model, Mapping[CaseKey, Group]]) -> Iterable[PromptTable]:
+def _prompts(cases: Iterable[CaseKey], models: Mapping[Model, Mapping[CaseKey, Group]]) -> Iterator[PromptTable]:
     variants: dict[tuple[str, str], list[str]] = {}
     for module, name, variant in cases:
         variants.setdefault((module, name), []).append(variant)
@@ -288,22 +335,11 @@ def _prompts(cases: Iterable[CaseKey], models: Mapping[Model, Mapping[CaseKey, G
         if len(found) > 1:
             tables.setdefault(tuple(sorted(found)), []).append(case)
     for prompts, names in tables.items():
-        rows = (row for model, groups in models.items() for row in _prompt_rows(model, groups, prompts, names))
+        rows: list[PromptRow] = []
+        for model, groups in models.items():
+            answered = _answered(groups)
+            complete = [name for name in names if all((*name, prompt) in answered for prompt in prompts)]
+            for prompt in prompts:
+                chosen = [groups[*name, prompt] for name in complete]
+                rows.append(PromptRow(**_mean_of(model, chosen), variant=prompt))
         yield PromptTable(variants=prompts, cases=len(names), rows=tuple(rows))
-
-
-def _prompt_rows(
-    model: Model, groups: Mapping[CaseKey, Group], prompts: tuple[str, ...], names: Iterable[tuple[str, str]]
-) -> Iterable[PromptRow]:
-    answered = _answered(groups)
-    complete = [name for name in names if all((*name, prompt) in answered for prompt in prompts)]
-    for prompt in prompts:
-        chosen = [groups[*name, prompt] for name in complete]
-        yield PromptRow(
-            **dict(sums(result for group in chosen for result in group.results)),
-            provider=model[0],
-            model=model[1],
-            variant=prompt,
-            accuracy=_mean(chosen),
-            cases=len(complete),
-        )

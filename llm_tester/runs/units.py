@@ -1,13 +1,13 @@
-"""The unit of work: a case with a model. What it would do, the command that does it again, and doing it."""
+"""The unit of work, a case with a model: planning it, running it, and the command to run it alone."""
 
 import json
 import os
 import shlex
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from ..cassettes import Cassette, Interaction, RecordMode, cassette_path, check_mode, use_cassette
 from ..errors import BudgetError, CaseError, ConfigError, LLMTesterError, ProviderError
@@ -20,31 +20,25 @@ from ..tokens import rough_tokens
 from ..usage import UsageData
 from .cases import Case
 from .extraction import extract
-from .results import CaseResult, Place
+from .results import CaseResult, OfModel, Place
 from .scoring import compare
 
 __all__ = ["Plan", "Unit", "expected_size", "plan", "run_unit", "skipped", "under_ci", "unused_interactions"]
 
 
-class Unit(BaseModel):
-    """A case with a model. Importable, picklable, and it needs nothing but the config file.
+class Unit(OfModel):
+    """A case with a model. It can be pickled, and needs nothing but the config file to run.
 
     Attributes:
         case: the case.
-        provider: the provider's name.
-        model: the model.
         record: `auto` or a record mode.
         cassettes: the directory of the recordings.
         repeats: how often to run it.
-        config: the global config file, None if there is none.
-        options: further options that the command of a message needs, such as `--cases DIR`.
+        config: the global config file; None if there is none.
+        options: options to add to the commands in messages, such as `--cases DIR`.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     case: Case
-    provider: str
-    model: str
     record: str = "auto"
     cassettes: Path
     repeats: int = 1
@@ -62,8 +56,8 @@ class Unit(BaseModel):
         return cassette_path(self.cassettes, self.case.module, self.case.title, self.provider, self.model)
 
     def command(self, mode: str) -> str:
-        """The command that runs this unit alone in a record mode, from the working directory."""
-        parts = ["llm-tester", "run", "-m", self.case.selector, "-p", f"{self.provider}:{self.model}"]
+        """The command to run only this unit in a record mode, from the working directory."""
+        parts = ["llm-tester", "run", "-m", self.case.selector, "-p", self.column]
         if self.config and (os.environ.get(CONFIG_VARIABLE) or self.config != Path.cwd() / "config.json"):
             parts += ["--config", os.path.relpath(self.config)]
         parts += [*self.options, *(["--repeat", str(self.repeats)] if self.repeats > 1 else []), "--record", mode]
@@ -76,10 +70,10 @@ def under_ci() -> bool:
 
 
 class Plan(NamedTuple):
-    """What a unit would do.
+    """How a unit would get its replies.
 
     Attributes:
-        skip: why it cannot be run; None if it can.
+        skip: why it cannot run; None if it can.
         mode: the record mode of its cassette; None if it uses none.
         live: how many of its repeats would be sent to the provider.
     """
@@ -95,7 +89,7 @@ def plan(unit: Unit, provider: BaseLLM, *, without_key: bool = False) -> Plan:
     Args:
         unit: the unit.
         provider: its provider.
-        without_key: whether to decide as if a missing key were set, for an estimate.
+        without_key: whether to decide as if the key were set, for an estimate.
 
     Raises:
         CassetteError: its cassette cannot be read.
@@ -113,7 +107,7 @@ def plan(unit: Unit, provider: BaseLLM, *, without_key: bool = False) -> Plan:
 
 
 def _plan_auto(unit: Unit, *, is_recorded: bool, no_key: str | None) -> Plan:
-    """Replays what is recorded, and calls the rest if a key is set and this is no CI run."""
+    """Replays recorded replies, and calls the provider for the rest if a key is set and this is no CI run."""
     if not under_ci() and no_key is None:
         missing = _missing_repeats(unit) if is_recorded else unit.repeats
         return Plan(None, "new_episodes" if missing else "none", missing)
@@ -124,9 +118,9 @@ def _plan_auto(unit: Unit, *, is_recorded: bool, no_key: str | None) -> Plan:
 
 
 def _missing_repeats(unit: Unit) -> int:
-    """How many repeats have no usable reply on file."""
+    """How many repeats have no usable recording."""
     usable = [item for item in Cassette(unit.path).interactions if not item.is_failure]
-    # A call may take several requests; the last of them says whose call it was.
+    # A call may take several requests; only the last one records the provider.
     calls = sum("provider" in item.recorded for item in usable)
     return max(0, unit.repeats - (calls or len(usable)))
 
@@ -151,7 +145,7 @@ def run_unit(unit: Unit) -> tuple[CaseResult, ...]:
             for number in _repeats(unit):
                 results.append(_run_once(unit, number, provider, cassette))
     except LLMTesterError as error:
-        # The cassette itself cannot be used, so no further repeat can be run.
+        # The cassette cannot be used, so no other repeat can run.
         results += [_failed(unit, number, error) for number in _repeats(unit)[len(results) :]]
     return tuple(results)
 
@@ -162,27 +156,21 @@ def skipped(unit: Unit, problem: str, command: str | None = None) -> tuple[CaseR
     Args:
         unit: the unit.
         problem: why it is not run.
-        command: the command that records it; None if that is not what it lacks.
+        command: the command that records it; None if it does not need a recording.
     """
-    told: dict[str, Any] = {"status": "skipped", "problem": problem, "command": command}
-    return tuple(CaseResult(**_place(unit, number), **told) for number in _repeats(unit))
+    return tuple(_result(unit, number, status="skipped", problem=problem, command=command) for number in _repeats(unit))
 
 
 def _opened(unit: Unit, planned: Plan, provider: BaseLLM) -> AbstractContextManager[Cassette | None]:
     if planned.mode is None:
         return nullcontext()
     config, entry = settings().config, provider.config
-    return use_cassette(
-        unit.path,
-        planned.mode,
-        origin=entry.origin,
-        again=unit.command,
-        ignore=(*config.ignore, *entry.ignore),
-    )
+    ignore = (*config.ignore, *entry.ignore)
+    return use_cassette(unit.path, planned.mode, origin=entry.origin, again=unit.command, ignore=ignore)
 
 
 def unused_interactions(unit: Unit) -> list[Interaction]:
-    """The recorded interactions of a unit that its case does not ask for any more, found by replaying it.
+    """The recorded interactions that replaying a unit does not use.
 
     Raises:
         CassetteError: its cassette cannot be read.
@@ -198,7 +186,7 @@ def unused_interactions(unit: Unit) -> list[Interaction]:
 
 
 def expected_size(case: Case) -> int:
-    """About how many tokens a right reply has, for what a budget sets aside if nothing limits it."""
+    """About how many tokens a right reply has. A budget reserves them if nothing limits the output."""
     return rough_tokens(json.dumps(case.expected))
 
 
@@ -216,54 +204,55 @@ def _run_once(unit: Unit, number: int, provider: BaseLLM, cassette: Cassette | N
             reply, usage = ask(provider, case.prompt, case.source, unit.model, model_class=wanted, files=files)
     except LLMTesterError as error:
         return _failed(unit, number, error, cassette)
-    told: dict[str, Any] = {"reply": reply, "usage": usage, "schema_mode": mode}
+    values: dict[str, Any] = {"reply": reply, "usage": usage, "schema_mode": mode}
     if cassette:
-        told |= {"cassette": str(cassette.path), **(_age(unit, cassette) if usage.replayed else {})}
-    return CaseResult(**_place(unit, number), **told, **_scored(case, reply, usage, wanted))
+        values |= {"cassette": str(cassette.path), **(_age(unit, cassette) if usage.replayed else {})}
+    return _result(unit, number, **values, **_scored(case, reply, usage, wanted))
 
 
 def _scored(case: Case, reply: str, usage: UsageData, wanted: type[BaseModel]) -> dict[str, Any]:
-    """What a reply is worth, by the names of `CaseResult`."""
+    """The fields of `CaseResult` that come from extracting and scoring a reply."""
     extraction = extract(reply, wanted)
-    told: dict[str, Any] = {"actual": extraction.data}
+    values: dict[str, Any] = {"actual": extraction.data}
     try:
         compared = compare(case.expected, extraction.data, wanted)
     except CaseError as error:
-        # The user's own comparison raised; the reply was paid for.
+        # The user's own comparison raised. The reply was paid for, so it is kept.
         problem = f"{case.directory / 'model.py'}: {error}"
-        return {**told, "status": "failed", "error": "CaseError", "problem": problem}
-    told["fields"] = tuple(compared.fields)
+        return {**values, "status": "failed", "error": "CaseError", "problem": problem}
+    values["fields"] = tuple(compared.fields)
     if extraction.problem is None:
-        return {**told, "status": "ok", "accuracy": compared.accuracy}
+        return {**values, "status": "ok", "accuracy": compared.accuracy}
     cut = "\nthe reply was cut at the output limit (finish reason: length)" if usage.finish_reason == "length" else ""
-    return {**told, "status": "invalid", "accuracy": 0.0, "problem": extraction.problem + cut}
+    return {**values, "status": "invalid", "accuracy": 0.0, "problem": extraction.problem + cut}
 
 
 def _age(unit: Unit, cassette: Cassette) -> dict[str, Any]:
-    """How old a recording is, and how to record it again if that is too old."""
+    """The age of a recording, and the command to record it again if it is too old."""
     age, limit = cassette.age_days(), settings().config.max_age
     is_old = age is not None and limit is not None and age > limit
     return {"age_days": age, "old": is_old, "command": unit.command("rewrite") if is_old else None}
 
 
-def _place(unit: Unit, number: int) -> dict[str, Any]:
+def _result(unit: Unit, number: int, **values: Any) -> CaseResult:
+    """The result of one repeat of a unit."""
     case = unit.case
-    place = {"module": case.module, "name": case.name, "variant": case.variant, "repeat": number}
-    return {**place, "provider": unit.provider, "model": unit.model}
+    place: dict[str, Any] = {"module": case.module, "name": case.name, "variant": case.variant, "repeat": number}
+    return CaseResult(**place, provider=unit.provider, model=unit.model, **values)
 
 
 def _failed(unit: Unit, number: int, error: LLMTesterError, cassette: Cassette | None = None) -> CaseResult:
-    status: Literal["failed", "skipped"] = "skipped" if isinstance(error, BudgetError) else "failed"
-    told: dict[str, Any] = {"error": type(error).__name__, "problem": str(error)}
+    status = "skipped" if isinstance(error, BudgetError) else "failed"
+    values: dict[str, Any] = {"status": status, "error": type(error).__name__, "problem": str(error)}
     if isinstance(error, ProviderError):
-        told |= {"failed_cost": error.failed_cost, "attempts": error.attempts, "unanswered": error.unanswered}
+        values |= {"failed_cost": error.failed_cost, "attempts": error.attempts, "unanswered": error.unanswered}
         if date := _replayed_failure(cassette):
-            told |= {"problem": f"{error}\nreplayed failure of {date}", "command": unit.command("new_episodes")}
-    return CaseResult(**_place(unit, number), status=status, **told)
+            values |= {"problem": f"{error}\nreplayed failure of {date}", "command": unit.command("new_episodes")}
+    return _result(unit, number, **values)
 
 
 def _replayed_failure(cassette: Cassette | None) -> str | None:
-    """The date of the recorded failure that a replay ended in; None if it is no replay of one."""
+    """The date of the recorded failure that was replayed; None if none was."""
     if cassette is None or not cassette.replays_only:
         return None
     failures = cassette.failures()

@@ -61,7 +61,7 @@ def test_the_published_schema_is_the_one_of_the_code() -> None:
         (["run", "--config", "broken.json"], 2, "broken.json, line 2"),
         (["run", "-p", "nobody"], 2, "there is no provider 'nobody'"),
         (["run", "-m", "nothing"], 2, "has no module 'nothing'"),
-        (["run", "-m", "products/lmap"], 2, "has no case 'products/lmap'; near ones are products/lamp"),
+        (["run", "-m", "products/lmap"], 2, "has no case 'products/lmap'; did you mean 'products/lamp'?"),
         (["run", "--record", "sometimes"], 2, "is not one of"),
         (["run", "--max-cost", "0"], 2, "unusable"),
         (["run", "--max-cost", "-1"], 2, "unusable"),

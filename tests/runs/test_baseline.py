@@ -265,7 +265,7 @@ def test_a_baseline_that_the_run_would_write_over_is_misuse(mock_run: Run, tmp_p
     before = (tmp_path / "llm_tester_results/results.json").read_bytes()
     named = invoke("run", "--baseline", "./llm_tester_results/../llm_tester_results/results.json")
     assert named.exit_code == 2
-    assert "would write over its own baseline" in named.output
+    assert "would overwrite its own baseline" in named.output
     assert "llm-tester baseline save" in named.output
     assert "[1/1]" not in named.output
     assert (tmp_path / "llm_tester_results/results.json").read_bytes() == before

@@ -258,10 +258,10 @@ class TestOwnCases:
             ("@classmethod\n    def get_test_cases(cls): 1/0", "line 9: get_test_cases() failed: ZeroDivisionError"),
             ("@classmethod\n    def get_test_cases(cls): yield 1/0", "line 9: get_test_cases() failed"),
             ("@classmethod\n    def get_test_cases(cls): raise SystemExit(2)", "line 9: get_test_cases() failed"),
-            ("@classmethod\n    def get_test_cases(cls): return None", "gave None, expected a list of objects"),
+            ("@classmethod\n    def get_test_cases(cls): return None", "returned None, expected a list of objects"),
             ("@classmethod\n    def get_test_cases(cls): return {'name': 'a'}", "expected a list of objects"),
-            ("@classmethod\n    def get_test_cases(cls): return ['a']", "gave 'a', expected an object with a name"),
-            ("@classmethod\n    def get_test_cases(cls): return []", "get_test_cases() of Product gave no case"),
+            ("@classmethod\n    def get_test_cases(cls): return ['a']", "returned 'a', expected an object with a name"),
+            ("@classmethod\n    def get_test_cases(cls): return []", "get_test_cases() of Product returned no case"),
             ("@classmethod\n    def get_test_cases(cls): return [{}]", "get_test_cases()[0].name: Field required"),
             (
                 "@classmethod\n    def get_test_cases(cls): return [{'name': 'a', 'varient': 'b'}]",
@@ -275,20 +275,20 @@ class TestOwnCases:
                 "@classmethod\n    def get_test_cases(cls):\n"
                 "        case = {'name': 'a', 'prompt': 'p', 'source': 's'}\n"
                 "        return [{**case, 'expected': {}}, {**case, 'expected': {}}]",
-                "gave the case 'a' twice",
+                "returned the case 'a' twice",
             ),
             (
                 "@classmethod\n    def get_test_cases(cls):\n"
                 "        return [{'name': 'a', 'prompt': 'p', 'source': 's', 'expected': {'x': object}}]",
-                "case 'a': expected: x: found a type, expected what JSON can hold",
+                "case 'a': expected: x: found a type, expected a JSON value",
             ),
             (
                 "@classmethod\n    def get_test_cases(cls):\n"
                 "        return [{'name': 'a', 'prompt': 'p', 'source': 's', 'expected': {}, 'files': ['no.png']}]",
                 "no.png: there is no such file; case 'a' sends it",
             ),
-            ("def get_test_cases(cls): return []", "get_test_cases is no classmethod; write @classmethod above it"),
-            ("@property\n    def get_test_cases(self): return []", "get_test_cases is no classmethod"),
+            ("def get_test_cases(cls): return []", "get_test_cases is not a classmethod; write @classmethod above it"),
+            ("@property\n    def get_test_cases(self): return []", "get_test_cases is not a classmethod"),
         ],
     )
     def test_what_is_wrong_with_it_names_the_file_and_the_cause(self, body: str, message: str, tmp_path: Path) -> None:
@@ -314,11 +314,11 @@ class TestNothingToRun:
         ("prepare", "arguments", "message"),
         [
             (lambda cases: None, (), "there is no such directory of cases; `llm-tester init` makes one"),
-            (lambda cases: cases.mkdir(), (), "holds no module; a module is a folder with a model.py"),
+            (lambda cases: cases.mkdir(), (), "has no module; a module is a folder with a model.py"),
             (lambda cases: cases.write_text(""), (), "cannot be read as a directory"),
-            (lambda cases: write_case(cases, prompts=None, sources=None, expected=None), (), "holds no case"),
-            (write_case, ("-m", "nothing"), "has no module 'nothing'; known ones are products"),
-            (write_case, ("-m", "products/lam"), "has no case 'products/lam'; near ones are products/lamp"),
+            (lambda cases: write_case(cases, prompts=None, sources=None, expected=None), (), "has no case"),
+            (write_case, ("-m", "nothing"), "has no module 'nothing'; known are products"),
+            (write_case, ("-m", "products/lam"), "has no case 'products/lam'; did you mean 'products/lamp'?"),
             (write_case, ("-m", ""), "has no module ''"),
             (write_case, ("-m", "products/"), "has no case 'products/'"),
             (write_case, ("--cases", "x" * 300), "cannot be read"),
@@ -501,7 +501,7 @@ class TestMigrate:
         register_mock_response("*", LAMP)
         results = LLMTester(["mock"], original / "py_models").run_tests(["lamps", "asking"]).results
         assert [(result.module, result.accuracy) for result in results] == [("asking", 100.0), ("lamps", 100.0)]
-        assert "module 'lamps' means nothing here" in caplog.text
+        assert "module 'lamps' is ignored" in caplog.text
 
     def test_what_it_writes_runs_and_what_means_nothing_is_named(
         self, original: Path, monkeypatch: pytest.MonkeyPatch

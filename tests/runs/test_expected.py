@@ -236,7 +236,7 @@ def test_code_of_the_class_that_breaks_is_a_warning(model: type[BaseModel], what
 
 
 def test_get_test_cases_may_give_objects_that_are_no_json() -> None:
-    with pytest.raises(CaseError, match=r"case 'x': extra\.when: found a date, expected what JSON can hold"):
+    with pytest.raises(CaseError, match=r"case 'x': extra\.when: found a date, expected a JSON value"):
         check_expected({"extra": {"when": date(2024, 1, 5)}}, Product, "model.py, case 'x'")
 
 

@@ -16,7 +16,7 @@ function hashOf(result) {
 function resultAt(hash) {
   if (!hash.includes("case=")) return undefined;
   links ??= new Map(INDEX.results.map((_, result) => [hashOf(result), result]).reverse());
-  // Written anew, because other programs encode addresses in other ways.
+  // Encoded again, because other programs encode addresses in other ways.
   return links.get(`#${new URLSearchParams(hash.slice(1))}`);
 }
 
@@ -24,7 +24,7 @@ function text(place) {
   return place === undefined || place === null ? null : details.texts[place];
 }
 
-// JSON on lines of its own. It is never parsed to a value, in which numbers would lose digits.
+// Indents JSON. It is never parsed to a value, because numbers would lose digits.
 function indented(json) {
   let depth = 0;
   const line = () => `\n${"  ".repeat(depth)}`;
@@ -39,7 +39,7 @@ function indented(json) {
   return json === null ? null : shown.join("");
 }
 
-// What differs between two texts: the middle that is left without their common start and end.
+// The difference of two texts: the middle without their common start and end.
 
 function withDifference(value, other) {
   if (value === null) return [make("span", { class: "nothing" }, "—")];
@@ -95,7 +95,7 @@ function factsPart(facts) {
   return make("section", {}, make("h3", {}, "The call"), make("dl", { class: "facts" }, ...pairs));
 }
 
-// The way to the other models and repeats of the case.
+// Links to the other models and repeats of the case.
 
 function chip(result, name, isCurrent) {
   const [, , , status, accuracy] = INDEX.results[result];
@@ -190,7 +190,7 @@ function cellOf(result) {
 
 function afterClosing() {
   if (resultAt(location.hash) !== undefined) history.replaceState(null, "", location.href.split("#")[0]);
-  // Whoever came by a link opened nothing here, and goes on at the cell of what was shown.
+  // After a link, no cell was opened before, so the focus goes to the cell of the result.
   if (opener?.isConnected && opener !== document.body) opener.focus();
   else focusCell(cellOf(shown));
   opener = null;

@@ -1,10 +1,10 @@
 "use strict";
 
-// Making elements. Text goes in as text nodes and nothing is ever parsed as HTML, because replies may hold anything.
+// Makes elements. Text becomes text nodes and is never parsed as HTML, because replies may contain anything.
 
 const find = (selector, within = document) => within.querySelector(selector);
 
-// The namespace comes from an element of the page, so that the page holds no address at all.
+// The namespace comes from an element of the page, so that the page has no address in it.
 const SVG = find("#scatter svg").namespaceURI;
 
 function fill(element, attributes, children) {
@@ -35,7 +35,7 @@ function embedded(id) {
 
 function percent(value) {
   if (value === null) return "—";
-  // 99.96 is not 100: only what is right throughout may say so.
+  // 99.96 is not shown as 100: only what is all right is.
   const shown = value < 100 ? Math.min(value, 99.9) : value;
   return shown.toFixed(1).replace(/\.0$/, "");
 }

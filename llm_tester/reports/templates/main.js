@@ -1,4 +1,4 @@
-// The theme, and the start of it all.
+// The theme, and the start of the page.
 
 const THEME = "llm_tester theme";
 
@@ -14,7 +14,7 @@ function remember(theme) {
   try {
     localStorage.setItem(THEME, theme);
   } catch {
-    // The theme then holds until the page is left.
+    // The theme then lasts until the page is left.
   }
 }
 

@@ -73,7 +73,7 @@ function sortRows() {
   const values = new Map(view.rows.map((row) => [row, mean(scoresOf([row], columns))]));
   view.rows.sort((one, two) => {
     const [left, right] = [values.get(one), values.get(two)];
-    // What has no accuracy comes last in either direction.
+    // Rows without an accuracy come last in either direction.
     if (left === null || right === null) return (left === null) - (right === null) || byName(one, two);
     return direction * (left - right) || byName(one, two);
   });

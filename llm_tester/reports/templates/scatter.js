@@ -1,4 +1,4 @@
-// Accuracy against the cost of a case. What has no known cost has no place on the axis and is listed beside it.
+// Accuracy against the cost of a case. Models of unknown cost are listed next to the plot.
 
 const RADIUS = 10;
 const MARGIN = { top: 32, right: 30, bottom: 46, left: 44 };
@@ -29,7 +29,7 @@ function linearScale(high, from, to, wanted) {
 
 function logScale(low, high, free, from, to) {
   const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
-  // A logarithm never reaches 0: what is free stands at the left, before a gap.
+  // A logarithm never reaches 0, so free models are at the left, before a gap.
   const start = from + (free ? 64 : 0);
   const place = (cost) => (cost ? start + ((to - start) * (Math.log10(cost) - first)) / (last - first) : from + 12);
   const every = Math.ceil((64 * (last - first)) / (to - start));
@@ -70,8 +70,8 @@ function frontierPath(points, right) {
   return `M${best[0].x},${best[0].y}` + best.slice(1).map(({ x, y }) => `H${x}V${y}`).join("") + `H${right}`;
 }
 
-// Labels: the first place round the point where they touch no point and no other label; else none, as the point has
-// a number, which the table has too.
+// Labels: the first place around the point where they touch no point and no other label. Without such a place there is
+// no label, because the point has the number of the model in the table.
 
 function labelBoxes({ x, y }, width) {
   const boxes = [];
@@ -92,7 +92,7 @@ function labelBoxes({ x, y }, width) {
   return boxes.map(([left, top]) => ({ left, top, right: left + width, bottom: top + LABEL_HEIGHT }));
 }
 
-// The frontier's lines as boxes, for labels to keep off.
+// The frontier's lines as boxes, which labels must not touch.
 function frontierBoxes(points, right) {
   const best = points.filter((point) => point.best).sort((one, two) => one.x - two.x || two.y - one.y);
   return best.flatMap(({ x, y }, place) => {
@@ -112,7 +112,7 @@ function distance({ x, y }, box) {
   return Math.hypot(Math.max(box.left - x, 0, x - box.right), Math.max(box.top - y, 0, y - box.bottom));
 }
 
-// A label that is nearer to another point would be read as that one's.
+// A label that is nearer to another point would be read as the label of that point.
 function isNearest(point, box, points) {
   return points.every((other) => other === point || distance(other, box) > distance(point, box));
 }
@@ -127,7 +127,7 @@ function placeLabels(points, area, group) {
     const boxes = labelBoxes(point, text.getComputedTextLength() + 4).filter(
       (candidate) => inside(candidate) && !taken.some((other) => overlap(candidate, other)) && isNearest(point, candidate, points),
     );
-    // Only what is on the frontier may have its name there.
+    // Only points on the frontier may have their name there.
     const box = boxes.find((candidate) => !lines.some((line) => overlap(candidate, line))) ?? (point.best ? boxes[0] : null);
     if (!box) {
       text.remove();
