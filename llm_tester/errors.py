@@ -56,6 +56,9 @@ __all__ = [
 ]
 
 
+_MOST_NAMED = 12
+
+
 class LLMTesterError(BaseException):
     """The root of the tree; see the module's docstring.
 
@@ -216,9 +219,9 @@ def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
     Args:
         name: the name.
         known: the names that do.
-        otherwise: what to say if none of them is near; lists them all by default.
+        otherwise: what to say if none of them is near; by default the first of them.
     """
     names = list(known)
     if found := near(name, names):
-        return f"did you mean {' or '.join(found)}?"
-    return otherwise or f"known are {', '.join(sorted(names))}"
+        return f"did you mean {' or '.join(map(repr, found))}?"
+    return otherwise or f"known are {', '.join(names[:_MOST_NAMED])}"

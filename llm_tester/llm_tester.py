@@ -304,7 +304,7 @@ class LLMTester:
         path, report = Path(path), self.costs.report()
         path.parent.mkdir(parents=True, exist_ok=True)
         # Two runs that end together must not drop each other's rows.
-        with FileLock(f"{path}.lock"):
+        with FileLock(path.with_name(".costs.lock")):
             if merge and path.exists():
                 report = CostReport.load(path).merged([report])
             report.save(path)

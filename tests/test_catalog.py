@@ -16,7 +16,7 @@ import pytest
 from console import litellm_environment, run_python
 
 from llm_tester import catalog
-from llm_tester.errors import ConfigError
+from llm_tester.errors import ConfigError, suggest
 
 # Runs in a process of its own: importing LiteLLM takes seconds and must not leak into the other tests. The two slugs
 # left out log in over the network as soon as they are resolved.
@@ -212,12 +212,13 @@ def test_strip_route(slug: str, model: str, plain: str) -> None:
     assert catalog.strip_route(slug, model) == plain
 
 
-def test_near() -> None:
-    assert catalog.near("antropic", catalog.known_slugs())[0] == "anthropic"
-    assert catalog.near("Gpt4o", catalog.model_names("openai"))[0] == "gpt-4o"
-    assert catalog.near("gpt-4o", ["GPT-4O"]) == ["GPT-4O"]
-    assert catalog.near("gpt-4o", ["gpt-4a", "gpt-4b", "gpt-4c"], n=2) == ["gpt-4c", "gpt-4b"]
-    assert catalog.near("zzzz", ["gpt-4o"]) == []
+def test_suggestions_name_what_is_near_else_what_there_is() -> None:
+    assert suggest("antropic", catalog.known_slugs()).startswith("did you mean 'anthropic'")
+    assert suggest("Gpt4o", catalog.model_names("openai")).startswith("did you mean 'gpt-4o'")
+    assert suggest("gpt-4o", ["GPT-4O"]) == "did you mean 'GPT-4O'?"
+    assert suggest("gpt-4o", ["gpt-4a", "gpt-4b"]) == "did you mean 'gpt-4b' or 'gpt-4a'?"
+    assert suggest("zzzz", ["gpt-4o", "b"]) == "known are gpt-4o, b"
+    assert suggest("zzzz", ["gpt-4o"], "see the docs") == "see the docs"
 
 
 @pytest.mark.usefixtures("fresh")

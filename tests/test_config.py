@@ -21,8 +21,8 @@ BAD_ENTRIES: list[tuple[dict[str, Any], str, str]] = [
     ({"models": [{"name": "m", "cost_input": 1}]}, "models[0]", "cost_input and cost_output belong together"),
     ({"models": [{"name": "m", "cost_per_request": 1}]}, "models[0]", "needs cost_input and cost_output"),
     ({"models": "gpt-4o"}, "models", "found 'gpt-4o'"),
-    ({"models": ["m"], "modles": []}, "modles", "did you mean models"),
-    ({"models": [{"name": "m", "cost_inptu": 1}]}, "models[0].cost_inptu", "did you mean cost_input"),
+    ({"models": ["m"], "modles": []}, "modles", "did you mean 'models'"),
+    ({"models": [{"name": "m", "cost_inptu": 1}]}, "models[0].cost_inptu", "did you mean 'cost_input'"),
     ({"models": ["m", "m"]}, "providers.x", "'m' is listed twice"),
     ({"models": [{"name": "a", "default": True}, {"name": "b", "default": True}]}, "providers.x", "two defaults"),
     ({"models": [{"name": "a", "default": True}, "b"], "default_model": "b"}, "providers.x", "two defaults"),
@@ -30,7 +30,7 @@ BAD_ENTRIES: list[tuple[dict[str, Any], str, str]] = [
     ({"models": ["m"], "max_attempts": 0}, "max_attempts", "greater than or equal to 1"),
     ({"models": ["m"], "params": {"api_key": "x"}}, "providers.x", "name its variable in env_key"),
     ({"models": ["m"], "params": {"stream": True}}, "providers.x", "read as a whole"),
-    ({"models": ["m"], "mock": {"delays": 1}}, "mock.delays", "did you mean delay"),
+    ({"models": ["m"], "mock": {"delays": 1}}, "mock.delays", "did you mean 'delay'"),
 ]
 
 
@@ -57,7 +57,7 @@ def test_a_bad_entry_names_the_file_the_place_and_the_fix(
         ("3", "found a number, expected an object"),
         ('{"providers": []}', "providers: found a list"),
         ('{"providers": {"a": 3}}', "providers.a"),
-        ('{"provders": {}}', "did you mean providers"),
+        ('{"provders": {}}', "did you mean 'providers'"),
         ('{"providers": {"a": {}, "a": {}}}', "duplicate key 'a'"),
         ('{"price_source": "guess"}', "price_source: found 'guess'"),
         ('{"max_age": -1}', "max_age"),

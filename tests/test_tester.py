@@ -234,7 +234,7 @@ def test_an_unknown_model_fails_in_its_own_column(cases: Path, write_config: Wri
     write_config({"m": {"provider_type": "mock", "models": ["right"], "mock": {"replies": {"*": LAMP}}}})
     wrong, right = LLMTester(["m:rihgt", "m"], cases).run_tests().results
     assert (wrong.status, wrong.error, right.status) == ("failed", "UnknownModelError", "ok")
-    assert "did you mean right" in str(wrong.problem)
+    assert "did you mean 'right'" in str(wrong.problem)
 
 
 def test_misuse_raises(cases: Path) -> None:

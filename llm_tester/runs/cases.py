@@ -19,9 +19,9 @@ from typing import Any
 from pydantic import AliasChoices, BaseModel, Field
 
 from ..config import validate
-from ..errors import CaseError, ConfigError, near
+from ..errors import CaseError, ConfigError, suggest
 from ..llms.base import File
-from .expected import check_expected, read_expected, suggest
+from .expected import check_expected, read_expected
 from .model_classes import load_model_class, raised
 from .results import OfCase, Record
 

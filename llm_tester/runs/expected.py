@@ -3,21 +3,20 @@
 import json
 import math
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
-from ..errors import CaseError, near
+from ..errors import CaseError, near, suggest
 from ._forms import Problem, choices, in_form, is_ignored, perfect, segment
 from ._shapes import Shape, field_names, shape_of
 from .scoring import compare_forms
 
-__all__ = ["check_expected", "read_expected", "suggest"]
+__all__ = ["check_expected", "read_expected"]
 
 _DIRECTIVES = ("$any_of", "$ignore")
 _MAX_DEPTH = 100  # as for replies
-_MAX_NAMED = 20
 
 
 def read_expected(text: str, model_class: type[BaseModel], place: str) -> Any:
@@ -171,10 +170,3 @@ def _unknown(key: str, known: Mapping[str, str], shape: Shape) -> str:
     if key in shape.fields:
         return f"the class computes {key!r}; remove it"
     return f"unknown key {key!r}; {suggest(key, _DIRECTIVES if key.startswith('$') else known)}"
-
-
-def suggest(name: str, known: Collection[str]) -> str:
-    """A hint for an unknown name: the known names that look like it, or the first of all known names."""
-    if hint := near(name, known):
-        return f"did you mean {' or '.join(map(repr, hint))}?"
-    return f"known are {', '.join([*known][:_MAX_NAMED])}"

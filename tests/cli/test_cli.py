@@ -198,7 +198,7 @@ def test_providers_lists_keys_and_what_is_wrong(write_config: Write, monkeypatch
     assert "MISTRAL_API_KEY is set" in result.output
     assert "OPENAI_API_KEY is not set" in result.output
     assert "bad cannot start" in result.output
-    assert "did you mean openai" in result.output
+    assert "did you mean 'openai'" in result.output
     assert "made-up-for-this-test" not in result.output
 
 

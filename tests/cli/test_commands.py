@@ -127,7 +127,7 @@ def test_a_changed_prompt_names_the_command_that_records_again(project: Project)
     project.prompt("Extract another thing.", "desk lamp")
     drifted = project.run()
     assert drifted.exit_code == 1
-    assert "-Extract the product." in drifted.output
+    assert "-        Extract the product." in drifted.output
     assert "to record again: " in drifted.output
     assert [result.error for result in project.results().results] == ["CassetteMismatch", None]
     before = len(project.server.requests)

@@ -91,9 +91,9 @@ def test_an_instance_unpickles_in_another_process(write_config: Write, tmp_path:
 @pytest.mark.parametrize(
     ("provider_type", "message"),
     [
-        ("opanai", "did you mean openai"),
+        ("opanai", "did you mean 'openai'"),
         ("no.such.module:Thing", "cannot be imported"),
-        ("llm_tester.llms.base:BaseLLMM", "did you mean BaseLLM"),
+        ("llm_tester.llms.base:BaseLLMM", "did you mean 'BaseLLM'"),
         ("llm_tester.llms.base:ModelConfig", "is not a subclass"),
         ("llm_tester.llms.base:BaseLLM", "does not define _call_llm_api"),
     ],

@@ -265,7 +265,7 @@ class TestOwnCases:
             ("@classmethod\n    def get_test_cases(cls): return [{}]", "get_test_cases()[0].name: Field required"),
             (
                 "@classmethod\n    def get_test_cases(cls): return [{'name': 'a', 'varient': 'b'}]",
-                "get_test_cases()[0].varient: an unknown field; did you mean variant?",
+                "get_test_cases()[0].varient: an unknown field; did you mean 'variant'?",
             ),
             (
                 "@classmethod\n    def get_test_cases(cls): return [{'name': 'a', 'prompt': 'p', 'source': 's'}]",

@@ -375,7 +375,7 @@ class CallsTheUnknownFree(Acme):
         return text, UsageData(prompt_tokens=31, completion_tokens=2, total_cost=0.0)
 
 
-@found_by("test_a_price_in_the_config_counts", "the cost is 0 where the config has a price")
+@found_by("test_a_price_in_the_config_counts", "the cost is 0 although the config has a price")
 class CallsEverythingFree(CallsTheUnknownFree):
     pass
 

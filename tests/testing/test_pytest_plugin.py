@@ -1051,7 +1051,7 @@ class TestCases:
         (cases.path / "cases/products/tests/prompts/lamp.txt").write_text("Get the product.", encoding="utf-8")
         result = run("-k", "lamp")
         result.assert_outcomes(failed=1, deselected=1)
-        result.stdout.fnmatch_lines(["*-        Extract the product.", "*+Get the product."])
+        result.stdout.fnmatch_lines(["*-        Extract the product.", "*+        Get the product."])
         run("-k", "lamp", "--llm-record", "rewrite").assert_outcomes(passed=1, deselected=1)
         run("-k", "lamp").assert_outcomes(passed=1, deselected=1)
         assert len(stand_in.requests) == 2
