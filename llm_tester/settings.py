@@ -91,6 +91,7 @@ class Settings:
             base, file = read_json(packaged), packaged
         elif base is not None and base.get("env_key"):
             self._external_keys.add(str(base["env_key"]))
+            secrets.set_source(self.secrets)
         entry = self.config.providers.get(name)
         if base is None and not isinstance(entry, dict):
             return None

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 from ..errors import CassetteError, CassetteMismatch, LLMTesterError
 from . import _ignoring as ignoring
-from . import bodies
+from . import bodies, secrets
 from .calls import running
 from .matching import key_of, mismatch
-from .secrets import Scrubber, default_scrubber
+from .secrets import Scrubber
 from .storage import Interaction, check_path, check_writable, is_failure, kept_headers, load, save
 
 __all__ = ["Again", "Cassette", "RecordMode", "Request", "check_mode", "reply_of", "versions"]
@@ -104,7 +104,7 @@ class Cassette:
         self.origin = origin
         self.match_body = match_body
         self._scrubber = scrubber
-        self.scrubber = scrubber or default_scrubber()
+        self._changes, self.scrubber = secrets.changes(), scrubber or secrets.default_scrubber()
         self.record_errors = record_errors
         self.shared = shared
         self.outer: Cassette | None = None
@@ -160,8 +160,9 @@ class Cassette:
             headers: with lower-case names.
             body: its bytes.
         """
-        # A provider that was made since the cassette was opened may have made new secrets known.
-        self.scrubber = self._scrubber or default_scrubber()
+        if self._changes != secrets.changes() and self._scrubber is None:
+            # Settings that were read since then know more secrets.
+            self._changes, self.scrubber = secrets.changes(), secrets.default_scrubber()
         parts = {
             "method": method.upper(),
             "uri": self.scrubber.url(uri),

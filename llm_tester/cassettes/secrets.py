@@ -15,6 +15,7 @@ from dotenv import dotenv_values
 __all__ = [
     "PLACEHOLDER",
     "Scrubber",
+    "changes",
     "default_scrubber",
     "environment_secrets",
     "find_key_shapes",
@@ -83,8 +84,8 @@ def environment_secrets() -> frozenset[str]:
     """
     found = {value for name, value in os.environ.items() if _names_a_key(name)}
     found.update(_of_dotenv())
-    for source in _sources:
-        found.update(source())
+    if _source.secrets is not None:
+        found.update(_source.secrets())
     return frozenset(value for value in found if len(value.strip()) >= _SHORTEST_SECRET)
 
 
@@ -114,13 +115,26 @@ def _values_in(path: Path, changed: int) -> frozenset[str]:
     return frozenset(values_of(dotenv_values(path)))
 
 
-# At most one: what the active settings know.
-_sources: list[Callable[[], Iterable[str]]] = []
+class _Source:
+    """What gives further secrets, and how often it changed."""
+
+    def __init__(self) -> None:
+        self.secrets: Callable[[], Iterable[str]] | None = None
+        self.changes = 0
 
 
-def set_source(source: Callable[[], Iterable[str]]) -> None:
-    """Sets what gives further secrets, until `reset`: the active settings."""
-    _sources[:] = [source]
+_source = _Source()
+
+
+def set_source(secrets: Callable[[], Iterable[str]]) -> None:
+    """Sets what gives further secrets, until `reset`: the active settings, when they are read and when they grow."""
+    _source.secrets = secrets
+    _source.changes += 1
+
+
+def changes() -> int:
+    """A number that grows when `set_source` is called, so that scrubbers made before are outdated."""
+    return _source.changes
 
 
 def find_key_shapes(text: str) -> list[str]:
@@ -275,7 +289,7 @@ def _scrubber(secrets: frozenset[str]) -> Scrubber:
 
 def reset() -> None:
     """Forgets the compiled secrets and the added sources."""
-    _sources.clear()
+    _source.secrets = None
     _values_in.cache_clear()
     _scrubber.cache_clear()
     _written.cache_clear()
