@@ -1,10 +1,9 @@
 """What the contract kit works with: a server for the provider's replies, and cassettes with numbers in them."""
 
 import contextlib
-import functools
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -31,13 +30,17 @@ def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _changed(value: Any, change: Callable[[str], str]) -> Any:
-    """A JSON value with its texts changed."""
+def _words(value: Any) -> set[str]:
+    return {word for _, word in leaves(value) if isinstance(word, str) and word}
+
+
+def _changed(value: Any, texts: Mapping[str, str]) -> Any:
+    """A JSON value with some of its texts replaced."""
     if isinstance(value, dict):
-        return {key: _changed(item, change) for key, item in value.items()}
+        return {key: _changed(item, texts) for key, item in value.items()}
     if isinstance(value, list):
-        return [_changed(item, change) for item in value]
-    return change(value) if isinstance(value, str) else value
+        return [_changed(item, texts) for item in value]
+    return texts.get(value, value) if isinstance(value, str) else value
 
 
 def numbered(source: str, number: int) -> str:
@@ -50,17 +53,12 @@ def numbered_copy(path: Path, to: Path, number: int, text: str) -> Path:
     interactions, metadata = storage.load(path)
     for interaction in interactions:
         request, response = interaction.request, interaction.response
-        request["body"] = _changed(request["body"], lambda word: numbered(word, number))
-        words = {word for _, word in leaves(response["body"]) if isinstance(word, str) and word}
-        source = _source_of(text, words)
-        numbers = {source: f"{source} {number:02d}"} if source else {}
-        response["body"] = _changed(response["body"], functools.partial(_replaced, numbers))
+        words = _words(request["body"])
+        request["body"] = _changed(request["body"], {word: numbered(word, number) for word in words})
+        if source := _source_of(text, _words(response["body"])):
+            response["body"] = _changed(response["body"], {source: f"{source} {number:02d}"})
     storage.save(to, interactions, metadata, default_scrubber())
     return to
-
-
-def _replaced(replacements: Mapping[str, str], word: str) -> str:
-    return replacements.get(word, word)
 
 
 def _source_of(text: str, words: set[str]) -> str:
