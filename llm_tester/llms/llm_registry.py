@@ -4,7 +4,7 @@ import threading
 from typing import Any
 
 from ..errors import ConfigError, ProviderError
-from . import provider_factory, user_code
+from . import provider_factory
 from .base import BaseLLM
 
 __all__ = ["discover_providers", "get_llm_provider", "get_provider_info", "reset_provider_cache"]
@@ -53,7 +53,6 @@ def reset_provider_cache() -> None:
     with _instances.lock:
         _instances.by_name.clear()
         provider_factory.reset_caches()
-        user_code.reset()
 
 
 def get_provider_info(provider_name: str) -> dict[str, Any]:

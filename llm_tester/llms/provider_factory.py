@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from .. import catalog
-from .. import settings as settings_module
 from ..cassettes import secrets
 from ..config import ProviderConfig, read_json, validate
 from ..errors import ConfigError, suggest
 from ..settings import PACKAGE_PROVIDERS, package_names, settings
+from ..settings import reset as reset_settings
 from . import pydantic_ai_backend, user_code
 from .base import BaseLLM
 from .litellm_backend import LiteLLMProvider
@@ -90,11 +90,10 @@ def create_provider(provider_name: str) -> BaseLLM | None:
     Raises:
         ConfigError: its entry or its class cannot be used.
     """
-    kind = _provider_class(provider_name)
-    if kind is None:
-        _log_not_found(provider_name)
+    entry = load_provider_config(provider_name)
+    if entry is None:
         return None
-    return _instance(kind, _entry(provider_name))
+    return _instance(_caches.registered.get(provider_name) or _class_of(entry), entry)
 
 
 def _instance(kind: type[BaseLLM], entry: ProviderConfig | None) -> BaseLLM:
@@ -266,8 +265,9 @@ def reset_caches() -> None:
         _caches.registered.clear()
         _caches.external.clear()
         _caches.found = None
-        for reset in (settings_module.reset, catalog.reset, secrets.reset, mock.reset, pydantic_ai_backend.reset):
-            reset()
+        for module in (user_code, catalog, secrets, mock, pydantic_ai_backend):
+            module.reset()
+        reset_settings()
 
 
 def _externals() -> dict[str, _External]:
