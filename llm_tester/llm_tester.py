@@ -155,6 +155,7 @@ class LLMTester:
         max_cost: float | None = None,
         previous: RunResult | None = None,
         on_result: Progress | None = None,
+        through_the_wire: bool = False,
     ) -> RunResult:
         """Runs every case with every model.
 
@@ -171,6 +172,7 @@ class LLMTester:
             previous: earlier results; only what failed or was skipped in them, or has changed since, is run, and the
                 rest is kept.
             on_result: called with each result, how many are done, and how many there are.
+            through_the_wire: whether recordings are replayed even if what they were turned into is kept.
 
         Returns:
             The results, in the order of cases, then providers and models; `previous` itself if there is nothing to run
@@ -190,7 +192,7 @@ class LLMTester:
         if budget and executor and not isinstance(executor, ThreadPoolExecutor):
             raise BudgetError("max_cost is kept over threads; leave the executor out, or the budget")
         modules, repeats = tuple(modules), previous.repeats if previous else repeats
-        every = self.units(modules, models, record=record, repeats=repeats)
+        every = self.units(modules, models, record=record, repeats=repeats, through_the_wire=through_the_wire)
         units = due(every, previous) if previous else every
         old = kept(previous, every, whole=not modules)
         if previous and not units and len(old.results) == len({result.place for result in previous.results}):
@@ -231,6 +233,7 @@ class LLMTester:
         *,
         record: str = "auto",
         repeats: int = 1,
+        through_the_wire: bool = False,
     ) -> list[Unit]:
         """What `run_tests` would run, unit by unit, for your own executor or scheduler; see `runs.units.run_unit`.
 
@@ -245,7 +248,8 @@ class LLMTester:
         if not targets:
             why = "\n".join(self.problems.values()) or "no provider is enabled or named; enable or name one"
             raise ConfigError(f"nothing to run: {why}")
-        return [self._unit(case, *target, record, repeats) for case in cases for target in targets]
+        units = [self._unit(case, *target, record, repeats) for case in cases for target in targets]
+        return [unit.model_copy(update={"through_the_wire": True}) for unit in units] if through_the_wire else units
 
     def _unit(self, case: Case, provider: str, model: str, record: str, repeats: int) -> Unit:
         return Unit(

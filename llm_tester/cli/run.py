@@ -45,6 +45,7 @@ class _Asked(TypedDict):
     show_default=True,
     help="auto replays what is recorded, and calls and records the rest if a key is set (never under CI).",
 )
+@click.option("--through-the-wire", is_flag=True, help="Replay recordings even if their replies are kept.")
 @click.option("--failed", is_flag=True, help="Run again what failed or was skipped in the last results; keep the rest.")
 @click.option("--cases", type=click.Path(path_type=Path), help="Directory of the cases (default: the config's).")
 @click.option(
@@ -82,6 +83,7 @@ def run(
     providers: tuple[str, ...],
     modules: tuple[str, ...],
     record: str,
+    through_the_wire: bool,
     failed: bool,
     cases: Path | None,
     cassettes: Path | None,
@@ -112,7 +114,9 @@ def run(
         return
     _check_outputs(output, junit_path)
     try:
-        results = tester.run_tests(modules, concurrency=concurrency, on_result=_progress, **asked)
+        results = tester.run_tests(
+            modules, concurrency=concurrency, on_result=_progress, through_the_wire=through_the_wire, **asked
+        )
     except RunInterrupted as interruption:
         interruption.results.save(output / "results.json")
         _write(output, tester, interruption.results, None, _failed_again(ctx))

@@ -108,6 +108,7 @@ class CaseResult(OfModel, OfCase):
         actual: the extracted data; None if there is none.
         usage: tokens, cost and seconds; None if there was no reply.
         cassette: the file that the reply was replayed from or recorded to; None if there was none.
+        kept: whether the reply is what an earlier replay of the same recording was turned into (see `runs.kept`).
         age_days: the age of a replayed recording in days; None if it is unknown or nothing was replayed.
         old: whether that is more than the configured `max_age`.
         failed_cost: the most USD that attempts without a reply may have cost; None if that is unknown.
@@ -129,6 +130,7 @@ class CaseResult(OfModel, OfCase):
     actual: Any = None
     usage: UsageData | None = None
     cassette: str | None = None
+    kept: bool = False
     age_days: float | None = None
     old: bool = False
     failed_cost: float | None = 0.0
@@ -179,7 +181,7 @@ class CaseResult(OfModel, OfCase):
         if self.usage is None:
             return "—"
         origin = self.usage.origin or "in process"
-        how = "replayed" if self.usage.replayed else "live"
+        how = "kept replay" if self.kept else "replayed" if self.usage.replayed else "live"
         return f"{how}: {origin}" + (" (old)" if self.old else "")
 
 

@@ -3,7 +3,9 @@
 import json
 import os
 import shlex
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +22,7 @@ from ..tokens import rough_tokens
 from ..usage import UsageData
 from .cases import Case
 from .extraction import extract
+from .kept import Kept, KeptReply, fingerprint, is_keepable, kept_path, load_kept, save_kept
 from .results import CaseResult, OfModel, Place
 from .scoring import compare
 
@@ -36,6 +39,7 @@ class Unit(OfModel):
         repeats: how often to run it.
         config: the global config file; None if there is none.
         options: options to add to the commands in messages, such as `--cases DIR`.
+        through_the_wire: whether a recording is replayed even if what it was turned into is kept.
     """
 
     case: Case
@@ -44,6 +48,7 @@ class Unit(OfModel):
     repeats: int = 1
     config: Path | None = None
     options: tuple[str, ...] = ()
+    through_the_wire: bool = False
 
     @property
     def place(self) -> Place:
@@ -138,12 +143,17 @@ def run_unit(unit: Unit) -> tuple[CaseResult, ...]:
         if provider is None:
             raise ConfigError(f"there is no provider {unit.provider!r}")
         provider.resolve(unit.model)
+        made_from = _fingerprint(unit, provider)
+        if made_from and (kept := _kept(unit, made_from)):
+            return tuple(_of_kept(unit, number, kept) for number in _repeats(unit))
         planned = plan(unit, provider)
         if planned.skip:
             return skipped(unit, planned.skip, unit.command("once"))
         with _opened(unit, planned, provider) as cassette:
             for number in _repeats(unit):
                 results.append(_run_once(unit, number, provider, cassette))
+        if made_from and unit.record != "none" and not under_ci():
+            _keep(unit, made_from, results)
     except LLMTesterError as error:
         # The cassette cannot be used, so no other repeat can run.
         results += [_failed(unit, number, error) for number in _repeats(unit)[len(results) :]]
@@ -194,6 +204,48 @@ def _repeats(unit: Unit) -> range:
     return range(1, unit.repeats + 1)
 
 
+def _fingerprint(unit: Unit, provider: BaseLLM) -> str | None:
+    """What the unit's kept replies must be made from; None if none may be used or kept."""
+    if unit.record in ("all", "rewrite") or not is_keepable(provider):
+        return None
+    try:
+        case = unit.case
+        return fingerprint(
+            provider, unit.model, (case.prompt, case.source), case.attachments(), case.model_class(), unit.path
+        )
+    except LLMTesterError:
+        # The call fails for the same reason, and that becomes the result.
+        return None
+
+
+def _kept(unit: Unit, made_from: str) -> Kept | None:
+    """The kept replies; None if they are not to be used, or too few."""
+    kept = None if unit.through_the_wire else load_kept(kept_path(unit.path), made_from)
+    return kept if kept and len(kept.replies) >= unit.repeats else None
+
+
+def _of_kept(unit: Unit, number: int, kept: Kept) -> CaseResult:
+    reply = kept.replies[number - 1]
+    values: dict[str, Any] = {"reply": reply.text, "usage": reply.usage, "schema_mode": reply.schema_mode}
+    values |= {"cassette": str(unit.path.absolute()), "kept": True, **_age(unit, kept.age_days)}
+    return _result(unit, number, **values, **_scored(unit.case, reply.text, reply.usage, unit.case.model_class()))
+
+
+def _keep(unit: Unit, made_from: str, results: Sequence[CaseResult]) -> None:
+    """Keeps the replies of a unit whose results are all replays, next to its cassette."""
+    replies = [
+        KeptReply(text=result.reply, usage=result.usage, schema_mode=result.schema_mode)
+        for result in results
+        if result.reply is not None and result.usage and result.usage.replayed and result.schema_mode
+    ]
+    before = load_kept(kept_path(unit.path), made_from)
+    if len(replies) < len(results) or (before and before.replies[: len(replies)] == tuple(replies)):
+        return
+    age = results[0].age_days
+    oldest = None if age is None else (datetime.now(UTC) - timedelta(days=age)).replace(microsecond=0)
+    save_kept(kept_path(unit.path), Kept(fingerprint=made_from, oldest=oldest, replies=tuple(replies)))
+
+
 def _run_once(unit: Unit, number: int, provider: BaseLLM, cassette: Cassette | None) -> CaseResult:
     case = unit.case
     try:
@@ -206,7 +258,7 @@ def _run_once(unit: Unit, number: int, provider: BaseLLM, cassette: Cassette | N
         return _failed(unit, number, error, cassette)
     values: dict[str, Any] = {"reply": reply, "usage": usage, "schema_mode": mode}
     if cassette:
-        values |= {"cassette": str(cassette.path), **(_age(unit, cassette) if usage.replayed else {})}
+        values |= {"cassette": str(cassette.path), **(_age(unit, cassette.age_days()) if usage.replayed else {})}
     return _result(unit, number, **values, **_scored(case, reply, usage, wanted))
 
 
@@ -227,9 +279,9 @@ def _scored(case: Case, reply: str, usage: UsageData, wanted: type[BaseModel]) -
     return {**values, "status": "invalid", "accuracy": 0.0, "problem": extraction.problem + cut}
 
 
-def _age(unit: Unit, cassette: Cassette) -> dict[str, Any]:
-    """The age of a recording, and the command to record it again if it is too old."""
-    age, limit = cassette.age_days(), settings().config.max_age
+def _age(unit: Unit, age: float | None) -> dict[str, Any]:
+    """The age of a recording in days, and the command to record it again if it is too old."""
+    limit = settings().config.max_age
     is_old = age is not None and limit is not None and age > limit
     return {"age_days": age, "old": is_old, "command": unit.command("rewrite") if is_old else None}
 

@@ -194,7 +194,8 @@ def llm_tester(request: pytest.FixtureRequest, llm_cassette: Cassette) -> Callab
     class Tester(LLMTester):
         def _unit(self, *args: Any, **kwargs: Any) -> Unit:
             unit = super()._unit(*args, **kwargs)
-            return unit.model_copy(update={"record": mode}) if unit.record == "auto" else unit
+            record = mode if unit.record == "auto" else unit.record
+            return unit.model_copy(update={"record": record, "through_the_wire": True})
 
     def make(*providers: str, test_dir: str | Path | None = None) -> LLMTester:
         cases = None if test_dir is None else request.config.rootpath / test_dir
