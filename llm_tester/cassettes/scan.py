@@ -38,7 +38,11 @@ class Find:
 
 def cassette_files(root: Path) -> list[Path]:
     """The cassettes under a directory, or the one that a path names, sorted."""
-    return sorted(path for kind in ("*.yaml", "*.yml") for path in root.rglob(kind)) if root.is_dir() else [root]
+    return _files(root, "*.yaml", "*.yml")
+
+
+def _files(root: Path, *kinds: str) -> list[Path]:
+    return sorted(path for kind in kinds for path in root.rglob(kind)) if root.is_dir() else [root]
 
 
 def scan(paths: Iterable[str | Path], scrubber: Scrubber | None = None) -> list[Find]:
@@ -52,7 +56,9 @@ def scan(paths: Iterable[str | Path], scrubber: Scrubber | None = None) -> list[
         What was found, by file and line. A file that cannot be decoded is a find, too.
     """
     known = scrubber or default_scrubber()
-    return sorted({find for path in paths for file in cassette_files(Path(path)) for find in _scan(file, known)})
+    # What replays were turned into is kept as JSON next to the cassettes, which YAML reads too.
+    files = {file for path in paths for file in _files(Path(path), "*.yaml", "*.yml", "*.kept.json")}
+    return sorted({find for file in files for find in _scan(file, known)})
 
 
 def _scan(path: Path, scrubber: Scrubber) -> Iterator[Find]:
