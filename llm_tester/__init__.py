@@ -3,8 +3,9 @@
 A provider is a config entry, a reply is a cassette, a cost is a number that can be audited.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .cassettes.importing import lazy
 
 if TYPE_CHECKING:
     from .cassettes import use_cassette
@@ -16,31 +17,6 @@ if TYPE_CHECKING:
     from .runs.rules import Close, Compare, Exact, Ignore, Key, Ordered, Tolerance, Weight
     from .utils.cost_manager import CostTracker, UsageData
     from .utils.provider_manager import ProviderManager
-
-_HOMES = {
-    "BaseLLM": "llms.base",
-    "CaseResult": "runs.results",
-    "CassetteMismatch": "errors",
-    "Close": "runs.rules",
-    "Compare": "runs.rules",
-    "CostTracker": "utils.cost_manager",
-    "Exact": "runs.rules",
-    "Ignore": "runs.rules",
-    "Key": "runs.rules",
-    "LLMTester": "llm_tester",
-    "LLMTesterError": "errors",
-    "ModelConfig": "llms.base",
-    "Ordered": "runs.rules",
-    "ProviderConfig": "llms.base",
-    "ProviderError": "errors",
-    "ProviderManager": "utils.provider_manager",
-    "RunResult": "runs.results",
-    "Tolerance": "runs.rules",
-    "UsageData": "utils.cost_manager",
-    "Weight": "runs.rules",
-    "register_mock_response": "llms.mock.provider",
-    "use_cassette": "cassettes",
-}
 
 __all__ = [
     "BaseLLM",
@@ -67,12 +43,33 @@ __all__ = [
     "use_cassette",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    # Importing the package must stay cheap: what a name needs is imported when the name is.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+__getattr__ = lazy(
+    globals(),
+    {
+        "BaseLLM": "llms.base",
+        "CaseResult": "runs.results",
+        "CassetteMismatch": "errors",
+        "Close": "runs.rules",
+        "Compare": "runs.rules",
+        "CostTracker": "utils.cost_manager",
+        "Exact": "runs.rules",
+        "Ignore": "runs.rules",
+        "Key": "runs.rules",
+        "LLMTester": "llm_tester",
+        "LLMTesterError": "errors",
+        "ModelConfig": "llms.base",
+        "Ordered": "runs.rules",
+        "ProviderConfig": "llms.base",
+        "ProviderError": "errors",
+        "ProviderManager": "utils.provider_manager",
+        "RunResult": "runs.results",
+        "Tolerance": "runs.rules",
+        "UsageData": "utils.cost_manager",
+        "Weight": "runs.rules",
+        "register_mock_response": "llms.mock.provider",
+        "use_cassette": "cassettes",
+    },
+)
 
 
 def __dir__() -> list[str]:

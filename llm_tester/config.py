@@ -20,8 +20,8 @@ from pydantic import (
     model_validator,
 )
 
+from ._price import Price
 from .errors import ConfigError, suggest
-from .pricing import Price
 
 __all__ = ["GlobalConfig", "MockScript", "ModelConfig", "ProviderConfig", "read_json", "validate"]
 

@@ -26,7 +26,6 @@ an SDK that catches `Exception` to retry or to wrap would otherwise turn a drift
 `except LLMTesterError` catches every one of them.
 """
 
-import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -207,6 +206,8 @@ class CassetteMismatch(LLMTesterError):
 
 def near(name: str, known: Iterable[str]) -> list[str]:
     """Up to three known names that look most like a name, best first; capitals do not count."""
+    import difflib
+
     spelled: dict[str, str] = {}
     for candidate in known:
         spelled.setdefault(candidate.lower(), candidate)

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dotenv import dotenv_values
-
 from .cassettes import secrets
 from .config import GlobalConfig, ProviderConfig, read_json, validate
 from .errors import ConfigError
@@ -36,7 +34,7 @@ class Settings:
         if path:
             self.config = validate(GlobalConfig, read_json(path), path)
         self.dotenv_path = self.directory / ".env"
-        self._dotenv = dotenv_values(self.dotenv_path) if self.dotenv_path.is_file() else {}
+        self._dotenv = secrets.variables_in(self.dotenv_path) if self.dotenv_path.is_file() else {}
         self._external_keys: set[str] = set()
 
     def key(self, variable: str) -> str | None:

@@ -4,32 +4,16 @@ This folder imports nothing of the package but `errors`. Its names are imported 
 pytest session on the machine loads the network guard.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .importing import lazy
 
 if TYPE_CHECKING:
     from .calls import Call, Exchange, running
-    from .cassette import Cassette, RecordMode, check_mode, versions
+    from .cassette import Cassette, versions
+    from .modes import RecordMode, check_mode
     from .storage import Interaction, cassette_path
     from .use import call, current, inject, is_offline, opened, use_cassette
-
-_HOMES = {
-    "Call": "calls",
-    "Cassette": "cassette",
-    "Exchange": "calls",
-    "Interaction": "storage",
-    "RecordMode": "cassette",
-    "call": "use",
-    "cassette_path": "storage",
-    "check_mode": "cassette",
-    "current": "use",
-    "inject": "use",
-    "is_offline": "use",
-    "opened": "use",
-    "running": "calls",
-    "use_cassette": "use",
-    "versions": "cassette",
-}
 
 __all__ = [
     "Call",
@@ -49,8 +33,23 @@ __all__ = [
     "versions",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+__getattr__ = lazy(
+    globals(),
+    {
+        "Call": "calls",
+        "Cassette": "cassette",
+        "Exchange": "calls",
+        "Interaction": "storage",
+        "RecordMode": "modes",
+        "call": "use",
+        "cassette_path": "storage",
+        "check_mode": "modes",
+        "current": "use",
+        "inject": "use",
+        "is_offline": "use",
+        "opened": "use",
+        "running": "calls",
+        "use_cassette": "use",
+        "versions": "cassette",
+    },
+)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import CassetteError, CassetteMismatch, LLMTesterError
@@ -17,26 +17,14 @@ from . import _ignoring as ignoring
 from . import bodies, secrets
 from .calls import running
 from .matching import key_of, mismatch
+from .modes import RecordMode, check_mode
 from .secrets import Scrubber
 from .storage import Interaction, check_path, check_writable, is_failure, kept_headers, load, save
 
-__all__ = ["Again", "Cassette", "RecordMode", "Request", "check_mode", "reply_of", "versions"]
-
-RecordMode = Literal["none", "once", "new_episodes", "all", "rewrite"]
+__all__ = ["Again", "Cassette", "Request", "reply_of", "versions"]
 
 # The command that records, by record mode: `once`, `new_episodes` or `rewrite`.
 Again = str | Callable[[str], str]
-
-
-def check_mode(mode: str) -> RecordMode:
-    """The record mode of that name.
-
-    Raises:
-        CassetteError: there is none.
-    """
-    if mode not in get_args(RecordMode):
-        raise CassetteError(f"record mode {mode!r} is unknown; expected one of {', '.join(get_args(RecordMode))}")
-    return mode  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from dotenv import dotenv_values
-
 __all__ = [
     "PLACEHOLDER",
     "Scrubber",
@@ -22,6 +20,7 @@ __all__ = [
     "reset",
     "set_source",
     "values_of",
+    "variables_in",
 ]
 
 PLACEHOLDER = "REDACTED"
@@ -94,6 +93,13 @@ def _names_a_key(name: str) -> bool:
     return bool(_KEY_NAME.search(name)) and not _NO_KEY_NAME.search(name)
 
 
+def variables_in(path: Path) -> dict[str, str | None]:
+    """The variables of a `.env` file."""
+    from dotenv import dotenv_values
+
+    return dotenv_values(path)
+
+
 def values_of(variables: Mapping[str, str | None]) -> Iterator[str]:
     """The values of a `.env` file, but for those whose name says that they hold no key."""
     for name, value in variables.items():
@@ -112,7 +118,7 @@ def _of_dotenv() -> frozenset[str]:
 
 @lru_cache(maxsize=8)
 def _values_in(path: Path, changed: int) -> frozenset[str]:
-    return frozenset(values_of(dotenv_values(path)))
+    return frozenset(values_of(variables_in(path)))
 
 
 class _Source:

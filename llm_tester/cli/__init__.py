@@ -1,1 +1,3 @@
-"""The command line."""
+"""The command line, and the exit codes of its commands."""
+
+COMPLETE, INCOMPLETE, MISUSE, INTERRUPTED = 0, 1, 2, 130

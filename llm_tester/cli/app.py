@@ -1,31 +1,25 @@
-"""The command `llm-tester`."""
+"""The command `llm-tester`: everything that can be typed.
+
+Only click is imported here, so that help and completion come at once. Each command imports what it runs when it is
+called.
+"""
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
-from rich import box
-from rich.console import Console
-from rich.logging import RichHandler
-from rich.table import Table
-from rich.text import Text
 
-from ..errors import ConfigError, LLMTesterError
-from ..llms import llm_registry
-from ..settings import activate, settings
+from ..cassettes.modes import RecordMode
+from ..errors import LLMTesterError
+from . import COMPLETE, INCOMPLETE, MISUSE
 
 __all__ = ["main"]
 
-COMPLETE, INCOMPLETE, MISUSE, INTERRUPTED = 0, 1, 2, 130
-PIPE_WIDTH = 130
 OUTPUT = Path("llm_tester_results")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-console = Console()
-errors = Console(stderr=True)
 
 
 class _Group(click.Group):
@@ -35,20 +29,32 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except LLMTesterError as error:
-            say(errors, f"error: {error}", style="red")
+            from .console import say
+
+            say(f"error: {error}", "red", err=True)
             ctx.exit(MISUSE)
 
 
-def say(target: Console, text: str, style: str = "") -> None:
-    """Prints a line as it is: no markup, no folding at the terminal's edge."""
-    target.print(Text(text, style=style), soft_wrap=True)
+class _Log(logging.Handler):
+    """Sets the log up at its first line, because most commands log nothing."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from .console import log_handler
+
+        log_handler().emit(record)
+
+
+def path_argument(name: str, **more: Any) -> Callable[[Command], Command]:
+    return click.argument(name, type=click.Path(path_type=Path), **more)
+
+
+def path_option(*names: str, **more: Any) -> Callable[[Command], Command]:
+    return click.option(*names, type=click.Path(path_type=Path), **more)
 
 
 def config_option(command: Command) -> Command:
     """The option `--config`."""
-    return click.option(
-        "--config", "config_path", type=click.Path(path_type=Path), help="The global config; ./config.json else."
-    )(command)
+    return path_option("--config", "config_path", help="The global config; ./config.json else.")(command)
 
 
 @click.group(cls=_Group)
@@ -56,11 +62,7 @@ def config_option(command: Command) -> Command:
 @click.option("-v", "--verbose", is_flag=True, help="Show the log.")
 def main(verbose: bool) -> None:
     """Test LLM providers the way you test code."""
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        # A log or a pipe has no window to set the width, and 80 columns fold the tables.
-        console.width = PIPE_WIDTH
-    level = logging.INFO if verbose else logging.ERROR
-    logging.basicConfig(level=level, format="%(message)s", handlers=[RichHandler(console=errors, show_path=False)])
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(message)s", handlers=[_Log()])
     for chatty in ("httpx", "httpx2", "LiteLLM", "vcr"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
 
@@ -69,58 +71,136 @@ def main(verbose: bool) -> None:
 @config_option
 def providers(config_path: Path | None) -> None:
     """List the providers, which keys are set, and what is wrong with those that cannot start."""
-    activate(config_path)
-    active = settings()
-    enabled = set(active.enabled_names())
-    table = Table("provider", "type", "default model", "schema", "login", "in a run")
-    table.box, table.pad_edge = box.SIMPLE_HEAD, False
-    problems: list[str] = []
-    for name in llm_registry.discover_providers():
-        info = llm_registry.get_provider_info(name)
-        used = "yes" if name in enabled else "no"
-        if not info["available"]:
-            problems.append(f"{name} cannot start: {info['problem']}")
-            table.add_row(Text(name), Text("cannot start", style="red"), "—", "—", "—", used)
-            continue
-        if info["schema_problem"]:
-            problems.append(info["schema_problem"])
-        if _is_incomplete(info):
-            problems.append(f"{name}: {_login(info)}; {info['missing_key']}")
-        schema = info["schema_mode"] or "—"
-        cells = [name, info["provider_type"], info["default_model"] or "—", schema, _login_cell(info), used]
-        table.add_row(*(Text(cell) for cell in cells))
-    console.print(table)
-    for problem in problems:
-        say(console, problem, style="red")
-    say(console, f"config: {active.path or 'none; the package alone'}")
+    from .providers import show_providers
 
-
-def _is_incomplete(info: dict[str, Any]) -> bool:
-    """Whether a login of several parts lacks some; that is too long for a cell."""
-    return len(info["login_set"]) + len(info["login_missing"]) > 1 and bool(info["login_missing"])
-
-
-def _login_cell(info: dict[str, Any]) -> str:
-    return "incomplete" if _is_incomplete(info) else _login(info)
-
-
-def _login(info: dict[str, Any]) -> str:
-    found = [f"{name} is set" for name in info["login_set"]]
-    missing = [f"{name} is not set" for name in info["login_missing"]]
-    return "; ".join(found + missing) or "not needed"
+    show_providers(config_path)
 
 
 @main.command()
-@click.argument("directory", type=click.Path(path_type=Path), default=".")
+@path_argument("directory", default=".")
 def init(directory: Path) -> None:
     """Write a config, one module with a case, and its recorded cassette, so that `run` works."""
-    template = Path(__file__).parent.parent / "template"
-    files = [path for path in sorted(template.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
-    targets = {path: directory / path.relative_to(template) for path in files}
-    if existing := [target for target in targets.values() if target.exists()]:
-        raise ConfigError(f"{existing[0]}: already exists; nothing was written. Choose an empty directory")
-    for path, target in targets.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(path.read_bytes())
-        say(console, f"wrote {target}")
-    say(console, "now: llm-tester run" if directory == Path() else f"now: cd {directory} && llm-tester run")
+    from .init import write_project
+
+    write_project(directory)
+
+
+@main.command()
+@click.option("-p", "--provider", "providers", multiple=True, help="PROVIDER, PROVIDER:MODEL, PROVIDER:*; repeatable.")
+@click.option("-m", "--module", "modules", multiple=True, help="MODULE or MODULE/CASE: only these; repeatable.")
+@click.option(
+    "--record",
+    type=click.Choice(["auto", *get_args(RecordMode)]),
+    default="auto",
+    show_default=True,
+    help="auto replays what is recorded, and calls and records the rest if a key is set (never under CI).",
+)
+@click.option("--through-the-wire", is_flag=True, help="Replay recordings even if their replies are kept.")
+@click.option("--failed", is_flag=True, help="Run again what failed or was skipped in the last results; keep the rest.")
+@click.option("--cases", type=click.Path(path_type=Path), help="Directory of the cases (default: the config's).")
+@click.option(
+    "--cassettes", type=click.Path(path_type=Path), help="Directory of the recordings (default: the config's)."
+)
+@click.option(
+    "--concurrency", type=click.IntRange(1, 256), default=1, show_default=True, help="Number of parallel calls."
+)
+@click.option(
+    "--repeat", "repeats", type=click.IntRange(1, 1000), default=1, show_default=True, help="Run each case N times."
+)
+@click.option("--max-cost", type=float, metavar="USD", help="Make no call that could exceed this limit.")
+@click.option("--dry-run", is_flag=True, help="Show what would be called and cost, and call nothing.")
+@click.option(
+    "--baseline", type=click.Path(path_type=Path), help="Compare with this results.json (default: baseline.json)."
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0, 100),
+    metavar="POINTS",
+    default=0.0,
+    show_default=True,
+    help="A difference from the baseline that does not exceed this is the same.",
+)
+@click.option(
+    "--fail-under", type=click.FloatRange(0, 100), metavar="ACCURACY", help="Exit 1 if a model's accuracy is lower."
+)
+@click.option("--fail-on-regression", is_flag=True, help="Exit 1 if a model is worse than in the baseline.")
+@click.option("--junit", "junit_path", type=click.Path(path_type=Path), help="Write JUnit XML to this file.")
+@click.option("--output", type=click.Path(path_type=Path), default=OUTPUT, show_default=True)
+@config_option
+@click.pass_context
+def run(ctx: click.Context, /, **options: Any) -> None:
+    """Run the cases over the providers.
+
+    Exit codes: 0, the run is complete; 1, a call failed or was not made, or a threshold was missed; 2, misuse.
+    """
+    from .run import run
+
+    run(ctx, **options)
+
+
+@main.group()
+def baseline() -> None:
+    """Keep results to compare later runs with."""
+
+
+@baseline.command()
+@path_argument("file", default=OUTPUT / "results.json")
+@config_option
+def save(file: Path, config_path: Path | None) -> None:
+    """Keep the last results, or those in FILE, as baseline.json next to the config; `run` then compares with them."""
+    from .baseline import save_baseline
+
+    save_baseline(file, config_path)
+
+
+@main.command()
+@click.argument("target", metavar="[PROVIDER[:MODEL]]", required=False)
+@config_option
+def prices(target: str | None, config_path: Path | None) -> None:
+    """Show the price of each model, where it comes from, and where the sources disagree by more than 1%.
+
+    Prices are in USD per million tokens. Without a provider: those of a run.
+    """
+    from .prices import show_prices
+
+    show_prices(target, config_path)
+
+
+@main.group()
+def cassettes() -> None:
+    """Look after the recordings."""
+
+
+@cassettes.command()
+@path_argument("paths", metavar="[PATH]...", nargs=-1)
+@config_option
+@click.pass_context
+def scan(ctx: click.Context, paths: tuple[Path, ...], config_path: Path | None) -> None:
+    """Look for keys in recordings; exit 1 if there is one, for CI and pre-commit."""
+    from .recordings import scan_cassettes
+
+    ctx.exit(INCOMPLETE if scan_cassettes(paths, config_path) else COMPLETE)
+
+
+@cassettes.command()
+@path_option("--cases", help="The directory of the cases; the config's else.")
+@config_option
+@click.pass_context
+def unused(ctx: click.Context, cases: Path | None, config_path: Path | None) -> None:
+    """Replay every case, and list the interactions and the files that none of them asked for; exit 1 if any."""
+    from .recordings import list_unused
+
+    ctx.exit(INCOMPLETE if list_unused(cases, config_path) else COMPLETE)
+
+
+@main.command()
+@path_argument("source", metavar="PATH")
+@path_option("--to", "target", help="The new directory (default: PATH/llm-tester).")
+def migrate(source: Path, target: Path | None) -> None:
+    """Take over the config and the cases of a pydantic-llm-tester project.
+
+    Nothing is overwritten. Each field that means nothing here is named.
+    """
+    from .migrate import migrate_project
+
+    migrate_project(source, target or source / "llm-tester")

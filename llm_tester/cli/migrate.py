@@ -11,13 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
-
 from ..config import ModelConfig, ProviderConfig, read_json
 from ..errors import ConfigError
-from .app import console, main, say
+from .console import say
 
-__all__ = ["Migration", "migrate"]
+__all__ = ["Migration", "migrate", "migrate_project"]
 
 # Where a project, or a checkout of the original itself, keeps its folders.
 _HOMES = ("", "src", "src/pydantic_llm_tester", "llm_tester")
@@ -180,17 +178,10 @@ def _object(path: Path, place: str, value: Any) -> dict[str, Any]:
     return value
 
 
-@main.command("migrate")
-@click.argument("source", metavar="PATH", type=click.Path(path_type=Path))
-@click.option("--to", "target", type=click.Path(path_type=Path), help="The new directory (default: PATH/llm-tester).")
-def migrate_command(source: Path, target: Path | None) -> None:
-    """Take over the config and the cases of a pydantic-llm-tester project.
-
-    Nothing is overwritten. Each field that means nothing here is named.
-    """
-    target = target or source / "llm-tester"
+def migrate_project(source: Path, target: Path) -> None:
+    """Migrates a project, and prints what was left out and written."""
     done = migrate(source, target)
     for warning in done.warnings:
-        say(console, f"warning: {warning}", style="yellow")
-    say(console, f"wrote {done.config} and {done.cases}")
-    say(console, f"now: cd {target} && llm-tester run")
+        say(f"warning: {warning}", style="yellow")
+    say(f"wrote {done.config} and {done.cases}")
+    say(f"now: cd {target} && llm-tester run")

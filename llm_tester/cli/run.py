@@ -1,14 +1,13 @@
-"""The command `llm-tester run`."""
+"""The command `run`."""
 
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict, get_args
+from typing import TypedDict
 
 import click
 from click.core import ParameterSource
 
-from ..cassettes import RecordMode
 from ..errors import ConfigError, ResultsError
 from ..estimate import Estimate, estimate
 from ..llm_tester import LLMTester, RunInterrupted
@@ -21,9 +20,10 @@ from ..settings import activate, settings
 from ..usage import format_usd
 from ..utils.cost_manager import COST_KIND, CostReport
 from ..utils.files import check_own, write_own
-from .app import COMPLETE, INCOMPLETE, INTERRUPTED, OUTPUT, config_option, console, errors, main, say
+from . import COMPLETE, INCOMPLETE, INTERRUPTED
+from .console import console, say
 
-__all__: list[str] = []
+__all__ = ["run"]
 
 
 class _Asked(TypedDict):
@@ -35,49 +35,6 @@ class _Asked(TypedDict):
     previous: RunResult | None
 
 
-@main.command()
-@click.option("-p", "--provider", "providers", multiple=True, help="PROVIDER, PROVIDER:MODEL, PROVIDER:*; repeatable.")
-@click.option("-m", "--module", "modules", multiple=True, help="MODULE or MODULE/CASE: only these; repeatable.")
-@click.option(
-    "--record",
-    type=click.Choice(["auto", *get_args(RecordMode)]),
-    default="auto",
-    show_default=True,
-    help="auto replays what is recorded, and calls and records the rest if a key is set (never under CI).",
-)
-@click.option("--through-the-wire", is_flag=True, help="Replay recordings even if their replies are kept.")
-@click.option("--failed", is_flag=True, help="Run again what failed or was skipped in the last results; keep the rest.")
-@click.option("--cases", type=click.Path(path_type=Path), help="Directory of the cases (default: the config's).")
-@click.option(
-    "--cassettes", type=click.Path(path_type=Path), help="Directory of the recordings (default: the config's)."
-)
-@click.option(
-    "--concurrency", type=click.IntRange(1, 256), default=1, show_default=True, help="Number of parallel calls."
-)
-@click.option(
-    "--repeat", "repeats", type=click.IntRange(1, 1000), default=1, show_default=True, help="Run each case N times."
-)
-@click.option("--max-cost", type=float, metavar="USD", help="Make no call that could exceed this limit.")
-@click.option("--dry-run", is_flag=True, help="Show what would be called and cost, and call nothing.")
-@click.option(
-    "--baseline", type=click.Path(path_type=Path), help="Compare with this results.json (default: baseline.json)."
-)
-@click.option(
-    "--tolerance",
-    type=click.FloatRange(0, 100),
-    metavar="POINTS",
-    default=0.0,
-    show_default=True,
-    help="A difference from the baseline that does not exceed this is the same.",
-)
-@click.option(
-    "--fail-under", type=click.FloatRange(0, 100), metavar="ACCURACY", help="Exit 1 if a model's accuracy is lower."
-)
-@click.option("--fail-on-regression", is_flag=True, help="Exit 1 if a model is worse than in the baseline.")
-@click.option("--junit", "junit_path", type=click.Path(path_type=Path), help="Write JUnit XML to this file.")
-@click.option("--output", type=click.Path(path_type=Path), default=OUTPUT, show_default=True)
-@config_option
-@click.pass_context
 def run(
     ctx: click.Context,
     providers: tuple[str, ...],
@@ -99,10 +56,7 @@ def run(
     output: Path,
     config_path: Path | None,
 ) -> None:
-    """Run the cases over the providers.
-
-    Exit codes: 0, the run is complete; 1, a call failed or was not made, or a threshold was missed; 2, misuse.
-    """
+    """Runs the cases, and writes and prints what came out; the arguments are those of `llm-tester run`."""
     previous = _last(output, ctx) if failed else None
     if previous is not None:
         providers = providers or _columns(previous)
@@ -120,28 +74,28 @@ def run(
     except RunInterrupted as interruption:
         interruption.results.save(output / "results.json")
         _write(output, tester, interruption.results, None, _failed_again(ctx))
-        say(errors, f"interrupted; what was done is saved; to run the rest: {_failed_again(ctx)}")
+        say(f"interrupted; what was done is saved; to run the rest: {_failed_again(ctx)}", err=True)
         ctx.exit(INTERRUPTED)
     if results is previous:
-        say(console, f"nothing failed or was skipped in {output / 'results.json'}; there is nothing to run again")
+        say(f"nothing failed or was skipped in {output / 'results.json'}; there is nothing to run again")
     # What was paid for is saved before anything else.
     results.save(output / "results.json")
     comparison = compare_runs(earlier, results, tolerance) if earlier else None
-    terminal.show_results(console, results, comparison, _failed_again(ctx))
+    terminal.show_results(console(), results, comparison, _failed_again(ctx))
     worse = _worse(comparison, gate=fail_on_regression, named=baseline is not None)
     _write(output, tester, results, comparison, _failed_again(ctx))
     if junit_path:
         write_own(junit_path, junit.render(results, fail_under, worse), junit.MARK)
     missed = [*_below(results, fail_under), *worse]
     for line in missed:
-        say(console, line, style="red")
+        say(line, style="red")
     ctx.exit(INCOMPLETE if results.incomplete() or results.problems or missed else COMPLETE)
 
 
 def _baseline(named: Path | None, output: Path, *, gate: bool) -> RunResult | None:
     found = find_baseline(named, output / "results.json", settings().directory)
     if found is not None:
-        say(console, f"compares with the baseline {found.run_id} of {found.started_at}")
+        say(f"compares with the baseline {found.run_id} of {found.started_at}")
     elif gate:
         raise click.UsageError(
             "--fail-on-regression needs a baseline: `llm-tester baseline save` keeps the last results as one; or name "
@@ -211,34 +165,34 @@ def _check_outputs(output: Path, junit_path: Path | None) -> None:
 
 def _progress(result: CaseResult, done: int, total: int) -> None:
     score = "" if result.accuracy is None else f" {result.accuracy:.1f}"
-    say(console, f"[{done}/{total}] {result.title} {result.column}: {result.status}{score}")
+    say(f"[{done}/{total}] {result.title} {result.column}: {result.status}{score}")
 
 
 def _write(output: Path, tester: LLMTester, results: RunResult, comparison: RunComparison | None, again: str) -> None:
     tester.save_cost_report(output / "costs.json", merge=True)
     write_own(output / "report.md", markdown.render(results, comparison, again), markdown.MARK)
     write_own(output / "report.html", html.render(results, comparison), markdown.MARK)
-    say(console, f"written: {output / 'results.json'}, report.md, report.html, costs.json and costs.md")
+    say(f"written: {output / 'results.json'}, report.md, report.html, costs.json and costs.md")
 
 
 def _show_estimates(estimates: Sequence[Estimate]) -> None:
     """Prints what a run would call and cost, by provider and model, and the sum."""
-    say(console, "dry run: nothing was called", "bold")
+    say("dry run: nothing was called", "bold")
     rows = list(map(_estimate_row, estimates))
     refused = [name for name in ("skipped", "over budget") if any(row[name] != "0" for row in rows)]
     heads = ("provider and model", "schema", "live calls", "replayed", *refused, "in", "out", "cost", "at most")
-    console.print(terminal.table(heads, rows))
+    console().print(terminal.table(heads, rows))
     known = [item.cost_usd for item in estimates if item.cost_usd is not None]
     total = format_usd(sum(known), at_least=len(known) < len(estimates)) if known or not estimates else "unknown"
-    say(console, f"{sum(item.live for item in estimates)} live calls, estimated cost {total}")
+    say(f"{sum(item.live for item in estimates)} live calls, estimated cost {total}")
     for item in estimates:
         if item.needs:
-            say(console, f"{item.provider}, {item.model}: a live call needs a key: {item.needs}", "yellow")
+            say(f"{item.provider}, {item.model}: a live call needs a key: {item.needs}", "yellow")
         if item.problem:
             count = item.skipped + item.over_budget
-            say(console, f"{item.provider}, {item.model}, {count} not called: {item.problem}", "yellow")
+            say(f"{item.provider}, {item.model}, {count} not called: {item.problem}", "yellow")
     if any(item.counted for item in estimates):
-        say(console, "≈: tokens counted from the texts; the others are those of the recordings")
+        say("≈: tokens counted from the texts; the others are those of the recordings")
 
 
 def _estimate_row(item: Estimate) -> dict[str, str]:

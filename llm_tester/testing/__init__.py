@@ -3,8 +3,9 @@
 from llm_tester.testing import ProviderContract, faults
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..cassettes.importing import lazy
 
 if TYPE_CHECKING:
     from . import faults
@@ -12,11 +13,5 @@ if TYPE_CHECKING:
 
 __all__ = ["ProviderContract", "faults"]
 
-
-def __getattr__(name: str) -> Any:
-    # pytest imports this package for its plugin in every session; the kit is imported when it is asked for.
-    if name == "ProviderContract":
-        return importlib.import_module(".contract", __name__).ProviderContract
-    if name == "faults":
-        return importlib.import_module(".faults", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# pytest imports this package for its plugin in every session; the kit is imported when it is used.
+__getattr__ = lazy(globals(), {"ProviderContract": "contract", "faults": "faults"})

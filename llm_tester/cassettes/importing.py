@@ -1,0 +1,63 @@
+"""How this package imports: names when they are used, and large libraries without the garbage collector."""
+
+import contextlib
+import gc
+import importlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+__all__ = ["collector_at_rest", "lazy"]
+
+
+def lazy(namespace: dict[str, Any], homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """The `__getattr__` of a package whose names are imported when they are used.
+
+    Args:
+        namespace: the package's `globals()`; it keeps each name that was used.
+        homes: the module of each name, from the package on. A name that is its own module is that module.
+    """
+    package = namespace["__name__"]
+
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module = importlib.import_module(f".{homes[name]}", package)
+        value = module if homes[name] == name else getattr(module, name)
+        namespace[name] = value
+        return value
+
+    return get
+
+
+class _Resting:
+    """How many blocks keep the collector off, and whether it was on before the first of them."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.blocks = 0
+        self.was_on = False
+
+
+_resting = _Resting()
+
+
+@contextlib.contextmanager
+def collector_at_rest() -> Iterator[None]:
+    """Keeps the garbage collector off during a block that makes many objects that stay, such as a large import.
+
+    It would look through all of them again and again. Blocks in several threads may overlap: after the last one the
+    collector is as it was before the first.
+    """
+    with _resting.lock:
+        if not _resting.blocks:
+            _resting.was_on = gc.isenabled()
+            gc.disable()
+        _resting.blocks += 1
+    try:
+        yield
+    finally:
+        with _resting.lock:
+            _resting.blocks -= 1
+            if not _resting.blocks and _resting.was_on:
+                gc.enable()
