@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LLMTesterError
-from .storage import Interaction
 
 if TYPE_CHECKING:
     from .cassette import Cassette
+    from .storage import Interaction
 
 __all__ = ["Call", "Exchange", "call", "raise_swallowed", "running"]
 
@@ -49,8 +49,8 @@ class Call:
     """
 
     exchanges: list[Exchange] = field(default_factory=list)
-    replayed: list[Interaction] = field(default_factory=list)
-    recorded: list[Interaction] = field(default_factory=list)
+    replayed: "list[Interaction]" = field(default_factory=list)
+    recorded: "list[Interaction]" = field(default_factory=list)
     cassette: "Cassette | None" = None
     error: LLMTesterError | None = None
 

@@ -26,7 +26,6 @@ from ._attachments import File
 from ._logins import any_of, unsendable
 from ._schema import SchemaMode, has_object_root, schema_text, with_schema
 from ._signatures import accepted_keywords
-from .attempts import make_call
 from .budget import Limits, active_budget, expected_tokens
 
 __all__ = ["BaseLLM", "File", "MockScript", "ModelConfig", "ProviderConfig", "WantedModel", "joined_prompt"]
@@ -116,6 +115,9 @@ class BaseLLM(ABC):
             BudgetError: the call could pass the run's budget.
             CassetteMismatch: inside a replaying cassette, the request is not what was recorded.
         """
+        # Only a call needs what maps the errors of every library; a list of providers does not.
+        from .attempts import make_call
+
         model = self.resolve(model_name)
         self._check_files(model, files)
         self._check_key(model.name)

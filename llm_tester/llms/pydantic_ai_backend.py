@@ -5,17 +5,19 @@ user's expense. All calls run on one event loop in its own thread, because Pydan
 which they were first used; `run_coroutine_threadsafe` carries the caller's context, and with it the cassette.
 """
 
-import asyncio
 import atexit
 import re
 import threading
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import catalog
 from ..errors import ConfigError, UnusableReplyError
 from ._billing import usage_in_reply
 from .base import BaseLLM, File, ModelConfig, WantedModel
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["PydanticAIProvider", "reset"]
 
@@ -30,6 +32,9 @@ _SLUGS = {
     "google-cloud": "vertex_ai",
     "google-vertex": "vertex_ai",
 }
+# The vendors to which PydanticAI sends a response schema for every model; it takes a second to import, so that it is
+# asked about the others only. tests/llms/test_schema.py compares.
+_TAKE_SCHEMA = ("google", "google-cloud", "openai", "openai-chat", "openai-responses")
 _RENAMED = {"google-gla": "google", "google-vertex": "google-cloud"}
 
 # Anthropic requires a limit, and PydanticAI streams if there is none.
@@ -47,6 +52,8 @@ class _Worker:
         self.clients: list[Any] = []
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        import asyncio
+
         with self.lock:
             if self.loop is None:
                 self.loop = asyncio.new_event_loop()
@@ -67,6 +74,8 @@ class _Worker:
             self.models.clear()
             atexit.unregister(self.stop)
         if loop is not None and thread is not None:
+            import asyncio
+
             # A client that is dropped unclosed closes itself later, and takes the sockets of others along.
             asyncio.run_coroutine_threadsafe(_close(clients), loop).result()
             loop.call_soon_threadsafe(loop.stop)
@@ -95,11 +104,14 @@ class PydanticAIProvider(BaseLLM):
         return (_SLUGS.get(vendor, vendor.replace("-", "_")), name) if colon else None
 
     def _schema_problem(self, model: ModelConfig) -> str | None:
+        vendor, colon, name = model.name.partition(":")
+        vendor = _RENAMED.get(vendor, vendor)
+        if colon and vendor in _TAKE_SCHEMA:
+            return None
         from pydantic_ai.providers import infer_provider_class
 
-        vendor, colon, name = model.name.partition(":")
         try:
-            profile = infer_provider_class(_RENAMED.get(vendor, vendor)).model_profile(name) if colon else {}
+            profile = infer_provider_class(vendor).model_profile(name) if colon else {}
         except (ValueError, ImportError):
             # The call itself says what is missing.
             return None
@@ -118,6 +130,8 @@ class PydanticAIProvider(BaseLLM):
         files: tuple[File, ...] = (),
         timeout: float = 60.0,
     ) -> tuple[str, dict[str, Any]]:
+        import asyncio
+
         from pydantic_ai.direct import model_request
         from pydantic_ai.messages import BinaryContent, ModelRequest, TextPart, UserPromptPart
         from pydantic_ai.models import ModelRequestParameters
