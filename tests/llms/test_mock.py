@@ -2,11 +2,17 @@
 
 import datetime
 import enum
+import uuid
 from collections.abc import Callable
-from pathlib import Path
+from decimal import Decimal
+from ipaddress import IPv4Address
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field, field_validator
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import AnyUrl, BaseModel, Field, create_model, field_validator
 
 from llm_tester import ProviderManager, register_mock_response
 from llm_tester.errors import RateLimitError, ServerError, UnusableReplyError
@@ -54,6 +60,54 @@ def test_it_answers_with_a_valid_instance_the_same_each_time() -> None:
     assert provider.get_response("Extract.", "A source.", model_class=Everything) == first
     assert first[1].total_cost == 0.0
     assert first[1].prompt_tokens > 0
+
+
+class Tree(BaseModel):
+    name: str
+    parent: "Tree | None"
+    children: list["Tree"]
+
+
+class Circle(BaseModel):
+    shape: Literal["circle"] = "circle"
+    radius: float = Field(gt=0, lt=1)
+
+
+class Square(BaseModel):
+    shape: Literal["square"] = "square"
+    side: int
+
+
+class Drawing(BaseModel):
+    first: Circle | Square = Field(discriminator="shape")
+    all: dict[str, Annotated[Circle | Square, Field(discriminator="shape")]]
+
+
+TYPES = [
+    str, int, float, bool, bytes, Any, Decimal, Colour, Literal["x", 2], datetime.date, datetime.time, uuid.UUID, Part,
+    datetime.datetime, datetime.timedelta, AnyUrl, IPv4Address, PurePath, int | None, tuple[int, str], tuple[int, ...],
+    Tree, Circle | Square, Annotated[set[int], Field(min_length=3)], Annotated[set[str], Field(min_length=2)],
+    Annotated[list[Part], Field(min_length=2, max_length=3)], Annotated[list[int], Field(max_length=0)],
+    Annotated[str, Field(min_length=4, max_length=4)], Annotated[str, Field(max_length=0)],
+    Annotated[dict[str, int], Field(min_length=2)], Annotated[int, Field(gt=3)], Annotated[int, Field(lt=-3)],
+    Annotated[int, Field(le=-3, multiple_of=5)], Annotated[int, Field(ge=4, multiple_of=5)],
+    Annotated[float, Field(gt=3, lt=3.5)], Annotated[float, Field(le=-0.5)], Annotated[float, Field(ge=0.5)],
+]  # fmt: skip
+
+
+@given(kinds=st.lists(st.sampled_from(TYPES), min_size=1, max_size=6), wrap=st.sampled_from([None, list, "optional"]))
+def test_it_makes_up_an_instance_of_any_class(kinds: list[Any], wrap: Any) -> None:
+    """It needs no library for that, and knows every type and constraint that pydantic writes into a schema."""
+    wrapped = [kind if wrap is None else list[kind] if wrap is list else kind | None for kind in kinds]
+    model = create_model("Made", **{f"field_{number}": (kind, ...) for number, kind in enumerate(wrapped)})
+    text, _ = get_llm_provider("mock").get_response("Extract.", "A source.", model_class=model)
+    assert model.model_validate_json(text)
+
+
+@pytest.mark.parametrize("model", [Tree, Drawing])
+def test_it_makes_up_an_instance_of_a_class_that_holds_itself_or_a_tagged_union(model: type[BaseModel]) -> None:
+    text, _ = get_llm_provider("mock").get_response("Extract.", "A source.", model_class=model)
+    assert model.model_validate_json(text)
 
 
 @pytest.mark.parametrize("name", ["mock_anything", "mock_of_my_own", "mock_2"])

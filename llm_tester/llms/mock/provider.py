@@ -12,6 +12,7 @@ from ...config import MockScript
 from ...errors import UnusableReplyError
 from ...tokens import rough_tokens
 from ..base import BaseLLM, File, ModelConfig, WantedModel
+from .instances import made_up
 
 __all__ = ["MockProvider", "register_mock_response", "reset"]
 
@@ -106,48 +107,11 @@ def _as_text(reply: MockResponse) -> str:
     return reply if isinstance(reply, str) else json.dumps(reply, ensure_ascii=False)
 
 
-# Values for the formats that pydantic writes into a schema and PydanticAI's test model does not make up itself.
-_EXAMPLES = {
-    "date-time": "2024-01-01T12:00:00Z",
-    "time": "12:00:00",
-    "duration": "PT1H",
-    "email": "someone@example.com",
-    "uri": "https://example.com/",
-    "uuid": "00000000-0000-4000-8000-000000000000",
-    "uuid4": "00000000-0000-4000-8000-000000000000",
-    "ipv4": "192.0.2.1",
-    "ipv6": "2001:db8::1",
-    "path": "file.txt",
-}
-
-
-def _with_examples(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_with_examples(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    made = {("anyOf" if key == "oneOf" else key): _with_examples(value) for key, value in schema.items()}
-    example = _EXAMPLES.get(str(schema.get("format")))
-    return {**made, "examples": [example]} if example and schema.get("type") == "string" else made
-
-
 def _instance(model_class: WantedModel | None) -> str:
-    """JSON of a valid instance, made by PydanticAI's test model from the class's schema."""
+    """JSON of a valid instance, made up from the class's schema."""
     if model_class is None:
         return "mock reply"
-    import asyncio
-
-    from pydantic_ai.messages import ModelRequest, ToolCallPart
-    from pydantic_ai.models import ModelRequestParameters
-    from pydantic_ai.models.test import TestModel
-    from pydantic_ai.tools import ToolDefinition
-
-    schema = _with_examples(model_class.model_json_schema())
-    tool = ToolDefinition(name="instance", parameters_json_schema=schema, kind="output")
-    parameters = ModelRequestParameters(output_mode="tool", output_tools=[tool], allow_text_output=False)
-    request = TestModel().request([ModelRequest.user_text_prompt("")], None, parameters)
-    response = asyncio.run(request)
-    made = next(part.args_as_dict() for part in response.parts if isinstance(part, ToolCallPart))
+    made = made_up(model_class.model_json_schema())
     try:
         return model_class.model_validate(made).model_dump_json()
     except ValidationError as error:
