@@ -1,7 +1,6 @@
 """The command `run`."""
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -9,15 +8,13 @@ import click
 from click.core import ParameterSource
 
 from ..errors import ConfigError, ResultsError
-from ..estimate import Estimate, estimate
 from ..llm_tester import LLMTester, RunInterrupted
-from ..reports import html, junit, markdown, terminal
+from ..reports import html, markdown, terminal
 from ..runs.baseline import compare_runs, find_baseline
 from ..runs.comparison import RunComparison
 from ..runs.results import KIND, CaseResult, RunResult
 from ..runs.summary import summarize
 from ..settings import activate, settings
-from ..usage import format_usd
 from ..utils.cost_manager import COST_KIND, CostReport
 from ..utils.files import check_own, write_own
 from . import COMPLETE, INCOMPLETE, INTERRUPTED
@@ -64,7 +61,10 @@ def run(
     earlier = _baseline(baseline, output, gate=fail_on_regression)
     asked: _Asked = {"record": record, "repeats": repeats, "max_cost": max_cost, "previous": previous}
     if dry_run:
-        _show_estimates(estimate(tester, modules, **asked))
+        from ..estimate import estimate
+        from .estimates import show_estimates
+
+        show_estimates(estimate(tester, modules, **asked))
         return
     _check_outputs(output, junit_path)
     try:
@@ -85,6 +85,8 @@ def run(
     worse = _worse(comparison, gate=fail_on_regression, named=baseline is not None)
     _write(output, tester, results, comparison, _failed_again(ctx))
     if junit_path:
+        from ..reports import junit
+
         write_own(junit_path, junit.render(results, fail_under, worse), junit.MARK)
     missed = [*_below(results, fail_under), *worse]
     for line in missed:
@@ -160,6 +162,8 @@ def _check_outputs(output: Path, junit_path: Path | None) -> None:
     if (costs := output / "costs.json").exists():
         CostReport.load(costs)
     if junit_path:
+        from ..reports import junit
+
         check_own(junit_path, junit.MARK)
 
 
@@ -173,42 +177,6 @@ def _write(output: Path, tester: LLMTester, results: RunResult, comparison: RunC
     write_own(output / "report.md", markdown.render(results, comparison, again), markdown.MARK)
     write_own(output / "report.html", html.render(results, comparison), markdown.MARK)
     say(f"written: {output / 'results.json'}, report.md, report.html, costs.json and costs.md")
-
-
-def _show_estimates(estimates: Sequence[Estimate]) -> None:
-    """Prints what a run would call and cost, by provider and model, and the sum."""
-    say("dry run: nothing was called", "bold")
-    rows = list(map(_estimate_row, estimates))
-    refused = [name for name in ("skipped", "over budget") if any(row[name] != "0" for row in rows)]
-    heads = ("provider and model", "schema", "live calls", "replayed", *refused, "in", "out", "cost", "at most")
-    console().print(terminal.table(heads, rows))
-    known = [item.cost_usd for item in estimates if item.cost_usd is not None]
-    total = format_usd(sum(known), at_least=len(known) < len(estimates)) if known or not estimates else "unknown"
-    say(f"{sum(item.live for item in estimates)} live calls, estimated cost {total}")
-    for item in estimates:
-        if item.needs:
-            say(f"{item.provider}, {item.model}: a live call needs a key: {item.needs}", "yellow")
-        if item.problem:
-            count = item.skipped + item.over_budget
-            say(f"{item.provider}, {item.model}, {count} not called: {item.problem}", "yellow")
-    if any(item.counted for item in estimates):
-        say("≈: tokens counted from the texts; the others are those of the recordings")
-
-
-def _estimate_row(item: Estimate) -> dict[str, str]:
-    about = "≈" if item.counted else ""
-    return {
-        "provider and model": f"{item.provider}:{item.model}",
-        "schema": ", ".join(item.schema_modes) or "—",
-        "live calls": str(item.live),
-        "replayed": str(item.replayed),
-        "skipped": str(item.skipped),
-        "over budget": str(item.over_budget),
-        "in": f"{about}{item.prompt_tokens}",
-        "out": f"{about}{item.completion_tokens}",
-        "cost": format_usd(item.cost_usd),
-        "at most": format_usd(item.worst_usd),
-    }
 
 
 def _below(results: RunResult, limit: float | None) -> list[str]:

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from .. import cassettes, catalog
+from ..cassettes.importing import collector_at_rest
 from ..errors import BadRequestError, ConfigError, UnusableReplyError
 from ..settings import settings
 from ._billing import usage_in_reply
@@ -40,7 +41,8 @@ def _litellm() -> ModuleType:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS", "True")
     _silence()
-    import litellm
+    with collector_at_rest():
+        import litellm
 
     # Otherwise it prints "Give Feedback / Get Help" at every failed call.
     litellm.suppress_debug_info = True

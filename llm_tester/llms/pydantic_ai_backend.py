@@ -12,6 +12,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import catalog
+from ..cassettes.importing import collector_at_rest
 from ..errors import ConfigError, UnusableReplyError
 from ._billing import usage_in_reply
 from .base import BaseLLM, File, ModelConfig, WantedModel
@@ -132,10 +133,11 @@ class PydanticAIProvider(BaseLLM):
     ) -> tuple[str, dict[str, Any]]:
         import asyncio
 
-        from pydantic_ai.direct import model_request
-        from pydantic_ai.messages import BinaryContent, ModelRequest, TextPart, UserPromptPart
-        from pydantic_ai.models import ModelRequestParameters
-        from pydantic_ai.output import OutputObjectDefinition
+        with collector_at_rest():
+            from pydantic_ai.direct import model_request
+            from pydantic_ai.messages import BinaryContent, ModelRequest, TextPart, UserPromptPart
+            from pydantic_ai.models import ModelRequestParameters
+            from pydantic_ai.output import OutputObjectDefinition
 
         model = self._client(model_name)
         content: Any = prompt

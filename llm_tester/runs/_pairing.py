@@ -6,8 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from rapidfuzz import fuzz, process
-
 from ._forms import choices
 
 __all__ = ["in_order", "paired_by_key", "paired_by_likeness"]
@@ -102,6 +100,8 @@ def _text(item: Any) -> str:
 
 
 def _candidates(wanted: Sequence[tuple[int, Any]], found: Sequence[tuple[int, Any]]) -> dict[int, Iterable[int]]:
+    from rapidfuzz import fuzz, process
+
     texts = {j: _text(item)[:_LONGEST] for j, item in found}
     chosen: dict[int, Iterable[int]] = {}
     for i, item in wanted:

@@ -20,8 +20,6 @@ from datetime import UTC, datetime
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
-from rapidfuzz import fuzz
-
 from ..errors import CaseError
 from .extraction import with_place
 
@@ -116,6 +114,8 @@ def _digits(text: str) -> list[str]:
 def _likeness(expected: str, actual: str) -> float:
     """From 0 to below 1: only equal texts are right."""
     if max(len(expected), len(actual)) <= _LONG_TEXT:
+        from rapidfuzz import fuzz
+
         return min(fuzz.ratio(expected, actual) / 100, 0.999)
     words = Counter(expected.split()), Counter(actual.split())
     return min(2 * (words[0] & words[1]).total() / (words[0].total() + words[1].total()), 0.999)

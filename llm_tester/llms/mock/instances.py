@@ -1,6 +1,6 @@
 """Makes up a small value that fits a JSON Schema, as pydantic writes them; the same one each time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import ceil, floor
 from typing import Any
 
@@ -54,15 +54,20 @@ class _Maker:
             return self._definition(schema["$ref"])
         if members := schema.get("anyOf") or schema.get("oneOf"):
             return self._member(members, schema.get("discriminator"))
-        if schema.get("type") in ("boolean", "null"):
-            return False if schema["type"] == "boolean" else None
-        makers: Mapping[object, Callable[[Mapping[str, Any]], Any]] = {
-            "object": self._object,
-            "array": self._array,
-            "integer": self._integer,
-            "number": self._float,
-        }
-        return makers.get(schema.get("type"), self._string)(schema)
+        match schema.get("type"):
+            case "object":
+                return self._object(schema)
+            case "array":
+                return self._array(schema)
+            case "integer":
+                return int(self._lowest(schema, is_whole=True))
+            case "number":
+                return float(self._lowest(schema, is_whole=False))
+            case "boolean":
+                return False
+            case "null":
+                return None
+        return self._string(schema)
 
     def _definition(self, reference: str) -> Any:
         self.inside.append(reference)
@@ -104,12 +109,6 @@ class _Maker:
         if schema.get("format") in _FORMATS:
             return _FORMATS[schema["format"]]
         return _LETTERS[self.number % len(_LETTERS)] * int(schema.get("minLength", schema.get("maxLength") != 0))
-
-    def _integer(self, schema: Mapping[str, Any]) -> int:
-        return int(self._lowest(schema, is_whole=True))
-
-    def _float(self, schema: Mapping[str, Any]) -> float:
-        return float(self._lowest(schema, is_whole=False))
 
     def _lowest(self, schema: Mapping[str, Any], *, is_whole: bool) -> float:
         """The lowest number that is allowed; without a lower bound 0, or the highest one if that is below 0."""
