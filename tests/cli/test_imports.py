@@ -1,0 +1,79 @@
+"""What each command imports. A second spent on imports is spent at every start, so nothing comes that is not used."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from console import reader_environment
+
+CODE = """
+import atexit, json, sys
+atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))
+from llm_tester.__main__ import main
+main(prog_name="llm-tester")
+"""
+CLICK = "import click, json, sys; print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+
+CALLS = {"litellm", "pydantic_ai", "openai", "anthropic", "httpx", "httpx2", "aiohttp", "requests", "urllib3", "vcr"}
+UNLESS_CALLED = CALLS | {"asyncio", "dotenv", "genai_prices", "tiktoken", "numpy", "xml.etree"}
+UNLESS_RUN = UNLESS_CALLED | {"filelock", "jinja2", "rapidfuzz", "ssl"}
+ANYTHING = UNLESS_RUN | {"pydantic", "pydantic_core", "rich", "yaml", "difflib"}
+COMPLETION = {"_LLM_TESTER_COMPLETE": "bash_complete", "COMP_WORDS": "llm-tester run --re", "COMP_CWORD": "2"}
+
+
+def modules(code: str, *arguments: str, cwd: Path, **environment: str) -> set[str]:
+    """The modules that an interpreter without anything imported has at its end."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=cwd,
+        env=reader_environment(**environment),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    ("command", "forbidden", "most"),
+    [
+        ("--help", ANYTHING | {"importlib.metadata"}, 45),
+        ("run --help", ANYTHING | {"importlib.metadata"}, 45),
+        ("cassettes scan --help", ANYTHING | {"importlib.metadata"}, 45),
+        ("--version", ANYTHING, 100),
+        ("init new", ANYTHING | {"importlib.metadata"}, 45),
+        ("cassettes scan .", UNLESS_RUN | {"rich", "llm_tester.llms"}, 200),
+        ("providers", UNLESS_RUN | {"yaml"}, 260),
+        ("prices mock", UNLESS_RUN | {"yaml"}, 260),
+        ("run -p mock", UNLESS_CALLED | {"llm_tester.estimate"}, 430),
+    ],
+)
+def test_a_command_imports_what_it_uses(
+    command: str, forbidden: set[str], most: int, project: Path, tmp_path: Path
+) -> None:
+    """The ceilings count what comes on top of click's own modules; they have room for another Python, not for more."""
+    found = modules(CODE, *command.split(), cwd=project)
+    assert not forbidden & found
+    assert len(found - modules(CLICK, cwd=project)) <= most
+
+
+def test_completion_imports_only_click(tmp_path: Path) -> None:
+    found = modules(CODE, cwd=tmp_path, **COMPLETION)
+    assert not (ANYTHING | {"importlib.metadata"}) & found
+    assert len(found - modules(CLICK, cwd=tmp_path)) <= 45
+
+
+def test_importing_the_package_imports_none_of_its_wings(tmp_path: Path) -> None:
+    code = "import llm_tester, llm_tester.testing, llm_tester.cassettes, json, sys\n"
+    code += "print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    ours = {name for name in modules(code, cwd=tmp_path) if name.startswith("llm_tester")}
+    assert ours == {"llm_tester", "llm_tester.testing", "llm_tester.cassettes", "llm_tester.cassettes.importing"}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A directory with a config and a case, as `llm-tester init` writes them."""
+    modules(CODE, "init", cwd=tmp_path)
+    return tmp_path
