@@ -4,6 +4,8 @@ Only click is imported here, so that help and completion come at once. Each comm
 called.
 """
 
+import atexit
+import gc
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +64,9 @@ def config_option(command: Command) -> Command:
 @click.option("-v", "--verbose", is_flag=True, help="Show the log.")
 def main(verbose: bool) -> None:
     """Test LLM providers the way you test code."""
+    # The interpreter ends with a collection, which takes a second if LiteLLM was imported, and frees what the system
+    # frees anyway.
+    atexit.register(gc.freeze)
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(message)s", handlers=[_Log()])
     for chatty in ("httpx", "httpx2", "LiteLLM", "vcr"):
         logging.getLogger(chatty).setLevel(logging.ERROR)

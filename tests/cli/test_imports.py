@@ -72,6 +72,14 @@ def test_importing_the_package_imports_none_of_its_wings(tmp_path: Path) -> None
     assert ours == {"llm_tester", "llm_tester.testing", "llm_tester.cassettes", "llm_tester.cassettes.importing"}
 
 
+def test_the_interpreter_ends_without_looking_for_garbage(tmp_path: Path) -> None:
+    """Whatever a run made is in the generation that the collection at the end leaves alone."""
+    code = "import atexit, gc, sys\natexit.register(lambda: print(gc.get_freeze_count() > 1000))\n"
+    code += "from llm_tester.__main__ import main; main(['providers'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=reader_environment(), capture_output=True)
+    assert done.stdout.splitlines()[-1] == b"True"
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A directory with a config and a case, as `llm-tester init` writes them."""
