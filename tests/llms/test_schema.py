@@ -9,11 +9,12 @@ import pytest
 from conftest import WIRES, wire_entry
 from console import litellm_environment, run_python
 from pydantic import BaseModel, RootModel
+from pydantic_ai.providers import infer_provider_class
 from standins import Reply, StandIn
 
 from llm_tester import LLMTester, catalog
 from llm_tester.errors import BadRequestError
-from llm_tester.llms import litellm_backend
+from llm_tester.llms import litellm_backend, pydantic_ai_backend
 from llm_tester.llms.base import BaseLLM, ModelConfig
 from llm_tester.llms.llm_registry import get_llm_provider, get_provider_info
 from llm_tester.llms.provider_factory import register_provider_class
@@ -201,6 +202,15 @@ def test_the_routes_without_a_schema_are_those_of_litellm() -> None:
     refusing = {slug for slug, each in taken.items() if not any(each)} | {"azure_text", "text-completion-openai"}
     assert len(taken) > 50
     assert refusing == set(litellm_backend._WITHOUT_SCHEMA.split()) & taken.keys()
+
+
+@pytest.mark.parametrize("vendor", pydantic_ai_backend._TAKE_SCHEMA)
+def test_pydantic_ai_sends_these_vendors_a_schema_for_any_model(vendor: str) -> None:
+    """llm_tester does not import PydanticAI to say so."""
+    models = catalog.model_names(pydantic_ai_backend._SLUGS.get(vendor, vendor))
+    profile = infer_provider_class(vendor).model_profile
+    assert len(models) > 20
+    assert not [name for name in [*models, "a-new-one"] if not (profile(name) or {}).get("supports_json_schema_output")]
 
 
 def test_the_mode_is_in_the_results_and_among_the_providers(write_config: Write, tmp_path: Path) -> None:
