@@ -17,14 +17,16 @@ import importlib.metadata
 import importlib.util
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic_core import from_json
 
 from .errors import ConfigError
+
+Value = TypeVar("Value")
 
 __all__ = [
     "env_keys",
@@ -32,6 +34,7 @@ __all__ = [
     "litellm_version",
     "model_entry",
     "model_names",
+    "once",
     "package_file",
     "reset",
     "strip_route",
@@ -119,9 +122,9 @@ class _Cache:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._values: dict[str, Any] = {}
+        self._values: dict[Hashable, Any] = {}
 
-    def get(self, key: str, make: Callable[[], Any]) -> Any:
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
         with self._lock:
             if key not in self._values:
                 self._values[key] = make()
@@ -138,6 +141,17 @@ _CACHE = _Cache()
 def reset() -> None:
     """Forget what was read, so that the next call reads LiteLLM's files again."""
     _CACHE.clear()
+
+
+def once(key: Hashable, make: Callable[[], Value]) -> Value:
+    """A value made from LiteLLM's files, kept until `reset`.
+
+    Args:
+        key: what the value depends on.
+        make: makes it, if it is not kept.
+    """
+    value: Value = _CACHE.get(key, make)
+    return value
 
 
 def package_file(name: str) -> Path:
@@ -270,10 +284,14 @@ def model_entry(slug: str, model: str) -> Mapping[str, Any] | None:
         The entry, read-only, or None. The name must match to the letter, as "<slug>/<model>" or, for an entry that
         belongs to this provider, as "<model>"; a similar name is never used.
     """
-    bundle = _bundle()
-    found = (bundle[name] for name in _spellings(slug, model) if name in bundle and _belongs(bundle[name], slug))
-    entry = next(found, None)
-    return None if entry is None else MappingProxyType(entry)
+
+    def find() -> Mapping[str, Any] | None:
+        bundle = _bundle()
+        found = (bundle[name] for name in _spellings(slug, model) if name in bundle and _belongs(bundle[name], slug))
+        entry = next(found, None)
+        return None if entry is None else MappingProxyType(entry)
+
+    return once(("entry", slug, model), find)
 
 
 def model_names(slug: str) -> list[str]:

@@ -7,6 +7,7 @@ None and never 0. docs/prices.md explains the rules.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -247,6 +248,14 @@ def quote(slug: str, model: str, config_price: Price | None = None, lead: PriceS
     Returns:
         `chosen` is None if no source has a price: unknown, not free.
     """
+    # Prices of genai-prices have dates, so a quote holds for a day (UTC).
+    day = int(time.time() // 86_400)
+    return catalog.once(
+        ("quote", slug, model, config_price, lead, day), lambda: _quote(slug, model, config_price, lead)
+    )
+
+
+def _quote(slug: str, model: str, config_price: Price | None, lead: PriceSource) -> Quote:
     litellm, genai = price_from_litellm(slug, model), price_from_genai(slug, model)
     ranked = [config_price, litellm, genai] if lead == "litellm" else [config_price, genai, litellm]
     chosen, other, *_ = [*(price for price in ranked if price is not None), None, None]

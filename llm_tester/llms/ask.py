@@ -8,7 +8,7 @@ from ..usage import UsageData
 from ._attachments import File
 from ._signatures import accepted_keywords
 from .attempts import make_call
-from .base import BaseLLM, WantedModel, joined_prompt
+from .base import BaseLLM, WantedModel, file_bytes, joined_prompt
 from .budget import spending
 
 __all__ = ["ask"]
@@ -49,8 +49,14 @@ def ask(
 
     model = _known(provider, model_name)
     wanted = model_class if "model_class" in keywords else None
-    limits = provider.limits_of(model, joined_prompt(prompt, source), wanted, files)
-    return make_call(provider, model, own, limits, max_attempts=1)
+    size = file_bytes(files)
+    return make_call(
+        provider,
+        model,
+        own,
+        lambda: provider.limits_of(model, joined_prompt(prompt, source), wanted, size),
+        max_attempts=1,
+    )
 
 
 def _known(provider: BaseLLM, model_name: str | None) -> ModelConfig:

@@ -34,6 +34,8 @@ _REPORTED = (*TOKEN_COUNTS, "answered_model", "finish_reason", "elapsed_seconds"
 
 # Makes one request: gives the reply's text and its usage, and may be a user's own code, which may give anything.
 Api = Callable[[], object]
+# Computed only under a budget, or if a failed attempt may have been billed.
+Cost = Callable[[], Limits]
 
 
 @dataclass
@@ -60,7 +62,7 @@ class _Failures:
 
 
 def make_call(
-    provider: "BaseLLM", model: ModelConfig, api: Api, limits: Limits, max_attempts: int | None = None
+    provider: "BaseLLM", model: ModelConfig, api: Api, limits: Cost, max_attempts: int | None = None
 ) -> tuple[str, UsageData]:
     """Calls a provider's API until it replies, as often as its entry allows.
 
@@ -68,7 +70,7 @@ def make_call(
         provider: the provider.
         model: what is known of the model.
         api: makes one request; what `_call_llm_api` returns.
-        limits: what one attempt can cost.
+        limits: computes what one attempt can cost.
         max_attempts: tries in all; the entry's if None.
 
     Returns:
@@ -99,7 +101,7 @@ def make_call(
 
 
 def _attempt(
-    provider: "BaseLLM", model: ModelConfig, api: Api, limits: Limits, failures: _Failures
+    provider: "BaseLLM", model: ModelConfig, api: Api, limits: Cost, failures: _Failures
 ) -> tuple[str, UsageData]:
     """Makes one attempt under the budget; what fails is added to the failures."""
     with cassettes.call(over_http=provider.uses_http) as call, _reserved(provider, model, limits) as reservation:
@@ -111,7 +113,7 @@ def _attempt(
             # An override that calls `BaseLLM.get_response` made its own attempts.
             made = (ours.attempts, ours.unanswered, ours.failed_cost)
             if not ours.attempts:
-                made = (1, 1, limits.worst_usd) if _may_be_billed(error, ours, call) else (1, 0, 0.0)
+                made = (1, 1, limits().worst_usd) if _may_be_billed(error, ours, call) else (1, 0, 0.0)
             failures.add(*made)
             if not made[1]:
                 reservation.settle(0.0)
@@ -143,12 +145,13 @@ def _ours(error: Exception, provider: "BaseLLM", model: ModelConfig) -> LLMTeste
     return provider_error(error, provider.config.name, model.name)
 
 
-def _reserved(provider: "BaseLLM", model: ModelConfig, limits: Limits) -> Reservation:
+def _reserved(provider: "BaseLLM", model: ModelConfig, limits: Cost) -> Reservation:
     """What the budget sets aside for one attempt; nothing without a budget, or if nothing is sent."""
     budget = active_budget()
     if budget is None or cassettes.is_offline():
         return Reservation()
-    return budget.reserve(limits.reserve_usd, f"{provider.config.name}, {model.name}", limits.worst_usd)
+    amounts = limits()
+    return budget.reserve(amounts.reserve_usd, f"{provider.config.name}, {model.name}", amounts.worst_usd)
 
 
 def _may_be_billed(error: Exception, ours: LLMTesterError, call: cassettes.Call) -> bool:

@@ -28,7 +28,16 @@ from ._schema import SchemaMode, has_object_root, schema_text, with_schema
 from ._signatures import accepted_keywords
 from .budget import Limits, active_budget, expected_tokens
 
-__all__ = ["BaseLLM", "File", "MockScript", "ModelConfig", "ProviderConfig", "WantedModel", "joined_prompt"]
+__all__ = [
+    "BaseLLM",
+    "File",
+    "MockScript",
+    "ModelConfig",
+    "ProviderConfig",
+    "WantedModel",
+    "file_bytes",
+    "joined_prompt",
+]
 
 log = logging.getLogger("llm_tester")
 
@@ -38,6 +47,11 @@ WantedModel = type[BaseModel]
 def joined_prompt(prompt: str, source: str) -> str:
     """What is sent: the prompt, a blank line, `Source Text:` and the source."""
     return f"{prompt}\n\nSource Text:\n{source}"
+
+
+def file_bytes(files: Sequence[File]) -> int:
+    """The size of files together, in bytes."""
+    return sum(file.path.stat().st_size for file in files)
 
 
 class BaseLLM(ABC):
@@ -129,7 +143,8 @@ class BaseLLM(ABC):
         def api() -> tuple[str, dict[str, Any] | UsageData]:
             return self._call_llm_api(text, self.config.system_prompt, model.name, model, **keywords)
 
-        return make_call(self, model, api, self.limits_of(model, text, wanted, files))
+        size = file_bytes(files)
+        return make_call(self, model, api, lambda: self.limits_of(model, text, wanted, size))
 
     def schema_mode(self, model_name: str | None = None, model_class: WantedModel | None = None) -> SchemaMode:
         """How a model is asked for a pydantic class.
@@ -199,7 +214,7 @@ class BaseLLM(ABC):
         """What one attempt of a call can cost, at most and for a budget; the arguments are those of `get_response`."""
         model = self.resolve(model_name)
         text, wanted = self._asked(model, joined_prompt(prompt, source), model_class)
-        return self.limits_of(model, text, wanted, files)
+        return self.limits_of(model, text, wanted, file_bytes(files))
 
     def price(self, model_name: str | None = None) -> Quote:
         """The price of a model, that of the second source, and what they disagree about.
@@ -282,10 +297,10 @@ class BaseLLM(ABC):
             UnknownModelError: no source knows it; suggests near names.
         """
         chosen = name or self.config.default()
-        listed = {model.name: model for model in self.config.models}
-        if chosen in listed:
-            return listed[chosen]
-        if chosen is None and not listed:
+        for model in self.config.models:
+            if model.name == chosen:
+                return model
+        if chosen is None and not self.config.models:
             chosen = "default"
         if chosen is not None and not self.config.models and self._catalog_name(chosen) is None:
             # A user's class without listed models knows what it can call.
@@ -351,13 +366,12 @@ class BaseLLM(ABC):
             return Quote(chosen=written, other=None)
         return quote(*place, written, settings().config.price_source)
 
-    def limits_of(self, model: ModelConfig, text: str, wanted: WantedModel | None, files: Sequence[File]) -> Limits:
+    def limits_of(self, model: ModelConfig, text: str, wanted: WantedModel | None, file_bytes: int) -> Limits:
         """What one attempt can cost: every byte of the input a token, and all the output that is allowed.
 
         For a budget, if the entry's params set no limit, the output is the size of reply that the budget expects.
         """
-        prompt = count_tokens_upper(self._request_text(text, wanted))
-        prompt += sum(file.path.stat().st_size for file in files)
+        prompt = count_tokens_upper(self._request_text(text, wanted)) + file_bytes
         limit = self.config.params.get("max_tokens") or self.config.params.get("max_completion_tokens")
         budget = active_budget()
         expected = budget.reply_tokens(f"{self.config.name}, {model.name}") if budget else expected_tokens()

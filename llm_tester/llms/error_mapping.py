@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..cassettes.secrets import default_scrubber
+from ..cassettes.secrets import Scrubber, default_scrubber
 from ..errors import (
     AuthenticationError,
     BadRequestError,
@@ -79,8 +79,10 @@ def provider_error(error: Exception, provider: str, model: str | None) -> Provid
         kind (timeout, connection, undecodable reply). Its message holds no key.
     """
     chain = list(_chain(error))
+    # Made once for all links: it reads the whole environment.
+    scrubber = default_scrubber()
     for link in chain:
-        _scrub(link)
+        _scrub(link, scrubber)
     if isinstance(error, ProviderError):
         error.provider, error.model = error.provider or provider, error.model or model
         return error
@@ -131,9 +133,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or link.__context__
 
 
-def _scrub(error: BaseException) -> None:
+def _scrub(error: BaseException, scrubber: Scrubber) -> None:
     """Redacts keys in an exception's text: a provider may quote the key that it refuses, and tracebacks get shared."""
-    scrubber = default_scrubber()
     error.args = tuple(scrubber.text(arg) if isinstance(arg, str) else arg for arg in error.args)
     for name in ("message", "msg", "body"):
         value = getattr(error, name, None)
