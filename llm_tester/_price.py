@@ -7,15 +7,13 @@ rules.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, fields
 from decimal import Context, Decimal, localcontext
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "Cost",
@@ -116,13 +114,18 @@ class Price(Rates):
     def rates(self, prompt_tokens: int) -> Rates:
         """The rates of a request with that many input tokens, each None replaced by the rate that it means."""
         found: Rates = next((tier for tier in reversed(self.tiers) if prompt_tokens > tier.above_tokens), self)
-        return Rates(
-            input=found.input,
-            output=found.output,
-            cached_input=found.input if found.cached_input is None else found.cached_input,
-            cache_write=found.input if found.cache_write is None else found.cache_write,
-            reasoning=found.output if found.reasoning is None else found.reasoning,
-        )
+        return _filled(found)
+
+
+@functools.lru_cache(maxsize=1024)
+def _filled(found: Rates) -> Rates:
+    return Rates(
+        input=found.input,
+        output=found.output,
+        cached_input=found.input if found.cached_input is None else found.cached_input,
+        cache_write=found.input if found.cache_write is None else found.cache_write,
+        reasoning=found.output if found.reasoning is None else found.reasoning,
+    )
 
 
 @dataclass(frozen=True)
@@ -152,9 +155,14 @@ def cost(tokens: Tokens, price: Price) -> Cost:
         given = _times(plain, rates.input) + _times(tokens.cached_tokens, rates.cached_input)
         given += _times(tokens.cache_write_tokens, rates.cache_write)
         made = _times(text, rates.output) + _times(tokens.reasoning_tokens, rates.reasoning)
-        request = Decimal(repr(price.per_request))
+        request = _decimal(price.per_request)
         return Cost(float(given), float(made), float(request), float(given + made + request))
 
 
 def _times(count: int, rate: float | None) -> Decimal:
-    return count * Decimal(repr(rate)) / 1_000_000
+    return count * _decimal(rate) / 1_000_000
+
+
+@functools.lru_cache(maxsize=1024)
+def _decimal(rate: float | None) -> Decimal:
+    return Decimal(repr(rate))

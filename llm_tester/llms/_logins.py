@@ -7,6 +7,7 @@ asks for before it sends anything; tests/llms/test_logins.py checks each against
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -252,5 +253,5 @@ _LOGINS: Mapping[str, Login] = {
 
 def unsendable(key: str) -> str | None:
     """Why a key cannot be the value of an HTTP header; None if it can."""
-    bad = next((place for place, character in enumerate(key, 1) if not "!" <= character <= "~"), None)
-    return None if bad is None else f"its character {bad} of {len(key)} is a space, a line break or not ASCII"
+    bad = re.search("[^!-~]", key)
+    return bad and f"its character {bad.start() + 1} of {len(key)} is a space, a line break or not ASCII"

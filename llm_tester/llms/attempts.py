@@ -124,11 +124,13 @@ def _attempt(
         if usage.spent_usd is not None:
             reservation.settle(usage.spent_usd + own)
         failures.add(usage.attempts, usage.unanswered, usage.failed_cost)
-        counts = {"attempts": failures.attempts, "unanswered": failures.unanswered, "failed_cost": failures.usd}
-        usage = usage.model_copy(update=counts)
+        if failures.attempts > usage.attempts:
+            counts = {"attempts": failures.attempts, "unanswered": failures.unanswered, "failed_cost": failures.usd}
+            usage = usage.model_copy(update=counts)
         if (budget := active_budget()) is not None and not usage.replayed:
             budget.note_reply(f"{provider.config.name}, {model.name}", usage.completion_tokens)
-        _note(provider, usage, call)
+        if call.recorded:
+            _note(provider, usage, call)
         return reply, usage
 
 
@@ -178,7 +180,7 @@ def _measured(provider: "BaseLLM", model: ModelConfig, api: Api, call: cassettes
     if not isinstance(reply, str):
         message = f"{name}, {model.name}: gave {type(reply).__name__} as its reply, expected a text and its usage"
         raise UnusableReplyError(message, provider=name, model=model.name)
-    usage = _reported(used, call, around).model_copy(update={"provider": name, "model": model.name})
+    usage = _reported(used, call, around, {"provider": name, "model": model.name})
     if usage.total_cost is not None:
         return reply, usage.model_copy(update={"cost_source": usage.cost_source or "provider"})
     if reply.strip() and usage.prompt_tokens and not usage.completion_tokens:
@@ -189,8 +191,8 @@ def _measured(provider: "BaseLLM", model: ModelConfig, api: Api, call: cassettes
     return reply, usage.priced(found.chosen, _disagreement(found))
 
 
-def _reported(used: object, call: cassettes.Call, around: float) -> UsageData:
-    """Usage from what a class reports of a call, with what the recorder saw of it."""
+def _reported(used: object, call: cassettes.Call, around: float, asked: Mapping[str, str]) -> UsageData:
+    """Usage from what a class reports of a call, with what was asked and what the recorder saw of it."""
     facts: dict[str, Any] = {}
     if isinstance(used, UsageData):
         # Validated again, because a class may construct it without.
@@ -212,7 +214,7 @@ def _reported(used: object, call: cassettes.Call, around: float) -> UsageData:
     if call.is_replay:
         facts |= {"replayed": True, "recorded_at": call.metadata("at")}
     kind = type(used) if isinstance(used, UsageData) else UsageData
-    usage = kind.model_validate(facts)
+    usage = kind.model_validate({**facts, **asked})
     is_timed = "elapsed_seconds" in usage.model_fields_set
     return usage if is_timed else usage.model_copy(update={"elapsed_seconds": around})
 

@@ -1,9 +1,9 @@
 """Calls through LiteLLM: the backend of every entry whose provider_type is a LiteLLM slug."""
 
+import functools
 import logging
 import os
 import warnings
-from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -36,6 +36,7 @@ _WITHOUT_SCHEMA = (
 )
 
 
+@functools.cache
 def _litellm() -> ModuleType:
     # Without these, importing LiteLLM fetches its price map and header list from the network.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -201,7 +202,7 @@ def _text(response: Any, provider: str, model: str) -> str:
 
 
 def _get(holder: object, name: str) -> object:
-    return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
+    return holder.get(name) if isinstance(holder, dict) else getattr(holder, name, None)
 
 
 def _whole(value: object) -> int:
