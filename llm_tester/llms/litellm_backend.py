@@ -12,6 +12,7 @@ from ..cassettes.importing import collector_at_rest
 from ..errors import BadRequestError, ConfigError, UnusableReplyError
 from ..settings import settings
 from ._billing import usage_in_reply
+from ._litellm_direct import complete
 from ._logins import Login, login
 from .base import BaseLLM, File, ModelConfig, WantedModel
 
@@ -165,13 +166,13 @@ class LiteLLMProvider(BaseLLM):
 
 def _complete(litellm: ModuleType, call: dict[str, Any], *, keep_temperature: bool) -> Any:
     try:
-        return litellm.completion(**call)
+        return complete(litellm, call)
     except litellm.UnsupportedParamsError:
         if keep_temperature:
             raise
     # Some reasoning models take no temperature, and LiteLLM refuses it before any request. The 0 is our default, not
     # the user's wish, so it is left out for them.
-    return litellm.completion(**{name: value for name, value in call.items() if name != "temperature"})
+    return complete(litellm, {name: value for name, value in call.items() if name != "temperature"})
 
 
 def _missing(error: ModuleNotFoundError) -> ConfigError:

@@ -20,6 +20,7 @@ from ..config import ProviderConfig, read_json, validate
 from ..errors import ConfigError, suggest
 from ..settings import PACKAGE_PROVIDERS, package_names, settings
 from ..settings import reset as reset_settings
+from . import _litellm_direct as direct
 from . import _schema as schemas
 from . import pydantic_ai_backend, user_code
 from .base import BaseLLM
@@ -266,7 +267,7 @@ def reset_caches() -> None:
         _caches.registered.clear()
         _caches.external.clear()
         _caches.found = None
-        for module in (user_code, catalog, schemas, secrets, mock, pydantic_ai_backend):
+        for module in (user_code, catalog, direct, schemas, secrets, mock, pydantic_ai_backend):
             module.reset()
         reset_settings()
 
