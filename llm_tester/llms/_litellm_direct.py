@@ -248,7 +248,8 @@ def _silent_logging() -> Any:
 def _openai(plan: _Plan, call: Mapping[str, Any], common: dict[str, Any]) -> Any:
     from litellm.main import base_llm_http_handler
 
-    common["optional_params"].pop("max_retries", None)
+    for name in ("max_retries", "stream"):
+        common["optional_params"].pop(name, None)
     return base_llm_http_handler.completion(
         **common,
         api_key=call["api_key"],
