@@ -84,9 +84,18 @@ class Call:
         return last[0].recorded.get(name) if last else None
 
     def annotate(self, **facts: Any) -> None:
-        """Writes facts about the call (provider, model, usage, cost) into its recording; None values are left out."""
+        """Adds facts about the call (provider, model, usage, cost) to its recording; None values are left out."""
         if self.recorded and self.cassette:
             self.cassette.annotate(self.recorded[-1], {name: fact for name, fact in facts.items() if fact is not None})
+
+    def write(self) -> None:
+        """Writes what was recorded so far, so that each reply is written once, with the facts about its call.
+
+        Raises:
+            CassetteError: the file cannot be written.
+        """
+        if self.cassette:
+            self.cassette.write(self.recorded)
 
 
 running: ContextVar[Call | None] = ContextVar("llm_tester_call", default=None)
@@ -103,7 +112,11 @@ def call() -> Iterator[Call]:
     scope = Call()
     token = running.set(scope)
     try:
-        yield scope
+        try:
+            yield scope
+        finally:
+            # A reply that was paid for is kept, whatever became of the call.
+            scope.write()
     except Exception as error:
         raise_swallowed(scope.error, error)
         raise

@@ -1,11 +1,12 @@
 """One cassette: what its file holds, what was replayed from it, and what is recorded into it."""
 
+import contextlib
 import functools
 import importlib.metadata
 import itertools
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +19,9 @@ from . import bodies, secrets
 from .calls import running
 from .matching import key_of, mismatch
 from .modes import RecordMode, check_mode
+from .reading import load
 from .secrets import Scrubber
-from .storage import Interaction, check_path, check_writable, is_failure, kept_headers, load, save
+from .storage import Interaction, append, check_path, check_writable, head_of, is_failure, kept_headers, save
 
 __all__ = ["Again", "Cassette", "Request", "reply_of", "versions"]
 
@@ -103,9 +105,10 @@ class Cassette:
         self._ignored = ignoring.parse(ignore)
         self._again = again or (lambda mode: f"open {path} with record={mode!r}")
         self._version = _version_of(self.path)
-        self._loaded, self.metadata = load(self.path)
-        # What the file held, with the new recordings in place of their old ones; and what was added to it.
-        self._kept, self._added = self._loaded, list[Interaction]()
+        self._loaded, self.metadata, self._head = load(self.path)
+        # What the file holds: what it held, with new recordings in place of their old ones, then what was added.
+        self._items = list(self._loaded)
+        self._unwritten: dict[int, Interaction] = {}
         self.replays_only = self.mode == "none" or (self.mode == "once" and self._version is not None)
         self._can_write = False
         self._has_failed = False
@@ -113,9 +116,12 @@ class Cassette:
         self._lock = threading.RLock()
         self._waiting: dict[str, deque[Interaction]] = defaultdict(deque)
         self._errors: dict[str, Interaction] = {}
+        depends_on = (self.scrubber, self._ignored, match_body)
         for interaction in self._loaded:
-            # The file may come from plain vcrpy, or hold a secret that was not known when it was recorded.
-            interaction.key = self._key_of(self._clean(interaction.request))
+            if depends_on not in interaction.keys:
+                # The file may come from plain vcrpy, or hold a secret that was not known when it was recorded.
+                interaction.keys = {depends_on: self._key_of(self._clean(interaction.request))}
+            interaction.key = interaction.keys[depends_on]
             self._waiting[interaction.key].append(interaction)
 
     @functools.cached_property
@@ -205,7 +211,7 @@ class Cassette:
     def interactions(self) -> list[Interaction]:
         """What the file holds now, in its order."""
         with self._lock:
-            return [*self._kept, *self._added]
+            return list(self._items)
 
     def failures(self) -> list[Interaction]:
         """The interactions that are failures."""
@@ -231,7 +237,7 @@ class Cassette:
         return error
 
     def record(self, request: Request, response: Mapping[str, Any], seconds: float) -> None:
-        """Adds an interaction and writes the file, so that a reply that was paid for is never lost.
+        """Adds an interaction; it is written at once, or, within a `call`, when that ends or gets its next reply.
 
         A failure is not recorded, and never replaces a reply, unless the cassette records errors.
 
@@ -253,54 +259,93 @@ class Cassette:
         origin = self.scrubber.text(self.origin or urlsplit(request.parts["uri"]).netloc)
         facts = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "origin": origin, "seconds": round(seconds, 3)}
         new = Interaction(request.parts, kept, facts, request.order, key=request.key)
-        with self._lock:
-            self._save(*self._with(new))
-            self.recorded += 1
-        if (scope := running.get()) is not None:
+        scope = running.get()
+        if scope is not None:
+            scope.write()
             scope.recorded.append(new)
             scope.cassette = self
-
-    def _with(self, new: Interaction) -> tuple[list[Interaction], list[Interaction]]:
-        """What is kept and added with a new interaction: it replaces its old recording, else it is added in order."""
-        if waiting := self._waiting[new.key]:
-            old = waiting.popleft()
-            old.was_used = True
-            return [new if item is old else item for item in self._kept], self._added
-        return self._kept, sorted([*self._added, new], key=lambda item: item.order)
+        with self._lock:
+            self._unwritten[id(new)] = new
+            if scope is None:
+                self.write([new])
 
     def annotate(self, interaction: Interaction, facts: Mapping[str, Any]) -> None:
-        """Adds facts to the metadata of a recorded interaction and writes the file.
+        """Adds facts to the metadata of a recorded interaction.
 
         Raises:
-            CassetteError: the file cannot be written.
+            CassetteError: the interaction was written without them, and the file cannot be written again.
         """
         with self._lock:
             interaction.recorded.update(self.scrubber.value(dict(facts)))
             interaction.text = None
-            self._save(self._kept, self._added)
+            if id(interaction) not in self._unwritten:
+                self._save(self._items)
+
+    def write(self, interactions: Iterable[Interaction]) -> None:
+        """Writes those of its recorded interactions that are not in the file yet.
+
+        Raises:
+            SecretFoundError: a secret would be in the file; the reply was not written.
+            CassetteError: the file cannot be written; the reply was not written.
+        """
+        with self._lock:
+            for interaction in interactions:
+                if self._unwritten.pop(id(interaction), None):
+                    self._write(interaction)
+                    self.recorded += 1
+
+    def _write(self, new: Interaction) -> None:
+        """Puts an interaction in the place of its old recording, else at the end."""
+        if waiting := self._waiting[new.key]:
+            old = waiting.popleft()
+            old.was_used = True
+            self._save([new if item is old else item for item in self._items])
+        elif _version_of(self.path) is None or self._head != head_of(self._new_metadata()):
+            self._save([*self._items, new])
+        else:
+            with self._changing():
+                append(self.path, new, len(self._items), self.scrubber)
+            self._items.append(new)
 
     def finish(self) -> None:
-        """Ends a `rewrite`: drops what was not asked for, unless nothing was recorded or a request failed.
+        """Writes what is not in the file yet, and puts what was added in the order of its requests.
+
+        Ends a `rewrite`: drops what was not asked for, unless nothing was recorded or a request failed.
 
         Raises:
             CassetteError: the file cannot be written.
         """
         with self._lock:
+            self.write([*self._unwritten.values()])
+            kept, added = self._items[: len(self._loaded)], self._items[len(self._loaded) :]
             if self.mode == "rewrite" and self.recorded and not self._has_failed and not self.shared:
-                self._save([interaction for interaction in self._kept if interaction.order], self._added)
+                kept = [interaction for interaction in kept if interaction.order]
+            items = [*kept, *sorted(added, key=lambda item: item.order)]
+            if list(map(id, items)) != list(map(id, self._items)):
+                self._save(items)
 
-    def _save(self, kept: list[Interaction], added: list[Interaction]) -> None:
+    def _new_metadata(self) -> dict[str, Any]:
+        return {**self.metadata, "versions": versions()}
+
+    def _save(self, items: list[Interaction]) -> None:
+        metadata = self._new_metadata()
+        with self._changing():
+            save(self.path, items, metadata, self.scrubber)
+        self._items, self.metadata, self._head = items, metadata, head_of(metadata) if items else None
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Checks that the file is still as it was last seen, and remembers it as it is then."""
         try:
             if self._version is not None and _version_of(self.path) not in (None, self._version):
                 raise CassetteError(
                     f"{self.path}: another process or an editor changed it since it was opened; it was left as it is. "
                     "Open it again, and give each process that records its own file"
                 )
-            metadata = {**self.metadata, "versions": versions()}
-            save(self.path, [*kept, *added], metadata, self.scrubber)
+            yield
         except CassetteError as error:
             raise self._remembered(error) from error.__cause__
-        self._kept, self._added, self.metadata, self._version = kept, added, metadata, _version_of(self.path)
+        self._version = _version_of(self.path)
 
     def unused(self) -> list[Interaction]:
         """The interactions that the file held when it was opened and that no request asked for so far."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from .. import catalog
-from ..cassettes import secrets
+from ..cassettes import _recent, secrets
 from ..config import ProviderConfig, read_json, validate
 from ..errors import ConfigError, suggest
 from ..settings import PACKAGE_PROVIDERS, package_names, settings
@@ -267,7 +267,7 @@ def reset_caches() -> None:
         _caches.registered.clear()
         _caches.external.clear()
         _caches.found = None
-        for module in (user_code, catalog, direct, schemas, secrets, mock, pydantic_ai_backend):
+        for module in (user_code, catalog, direct, schemas, _recent, secrets, mock, pydantic_ai_backend):
             module.reset()
         reset_settings()
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ..cassettes import inject, storage, use_cassette
+from ..cassettes import inject, reading, use_cassette
 from ..cassettes.cassette import reply_of
 from ..cassettes.secrets import Scrubber
 from ..config import ModelConfig, ProviderConfig
@@ -105,7 +105,7 @@ class ContractSetup:
                 pytrace=False,
             )
         if self.reply is None:
-            return [reply_of(interaction) for interaction in storage.load(self._own_cassette())[0]]
+            return [reply_of(interaction) for interaction in reading.load(self._own_cassette()).interactions]
         body = self.reply if isinstance(self.reply, str | bytes) else json.dumps(self.reply)
         return [(200, {"content-type": ["application/json"]}, body.encode() if isinstance(body, str) else body)]
 

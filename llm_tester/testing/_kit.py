@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..cassettes import storage
+from ..cassettes import reading, storage
 from ..cassettes.secrets import default_scrubber
 
 __all__ = ["MARK", "Guard", "Reply", "leaves", "numbered", "numbered_copy", "served", "switch_often"]
@@ -50,7 +50,7 @@ def numbered(source: str, number: int) -> str:
 
 def numbered_copy(path: Path, to: Path, number: int, text: str) -> Path:
     """A copy of a cassette with a number in its request and in its reply."""
-    interactions, metadata = storage.load(path)
+    interactions, metadata, _ = reading.load(path)
     for interaction in interactions:
         request, response = interaction.request, interaction.response
         words = _words(request["body"])

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import pytest
 
-from ..cassettes import storage, use_cassette
+from ..cassettes import reading, use_cassette
 from ..cassettes.secrets import environment_secrets
 from ..config import ModelConfig
 from ..errors import (
@@ -238,7 +238,7 @@ class ProviderContract(ContractSetup):
         if not self._made().uses_http:
             return
         path, _ = self._recording()
-        for interaction in storage.load(path)[0]:
+        for interaction in reading.load(path).interactions:
             for name, value in leaves(interaction.response["body"]):
                 if re.sub("[^a-z]", "", name.lower()) in _TOTALS and type(value) is int:
                     yield value

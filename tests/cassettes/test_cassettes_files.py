@@ -109,7 +109,7 @@ class TestReadability:
         assert "        prompt: |\n          Zeile eins: für 😀 \n\n          \tdrei\n        model: m\n" in text
         assert "        z: 1\n        a: |\n          Zeile eins" in text
         top = [line.split(":")[0] for line in text.splitlines() if line and not line.startswith(" ")]
-        assert top == ["format", "metadata", "interactions", "- request"]
+        assert top == ["format", "metadata", "interactions", "- request", "# end"]
 
     def test_no_temporary_file_is_left(self, path: Path) -> None:
         with Server() as server, use_cassette(path, "once"):
