@@ -118,10 +118,10 @@ class Cassette:
         self._errors: dict[str, Interaction] = {}
         depends_on = (self.scrubber, self._ignored, match_body)
         for interaction in self._loaded:
-            if depends_on not in interaction.keys:
+            if (key := interaction.keys.get(depends_on)) is None:
                 # The file may come from plain vcrpy, or hold a secret that was not known when it was recorded.
-                interaction.keys = {depends_on: self._key_of(self._clean(interaction.request))}
-            interaction.key = interaction.keys[depends_on]
+                key = interaction.keys[depends_on] = self._key_of(self._clean(interaction.request))
+            interaction.key = key
             self._waiting[interaction.key].append(interaction)
 
     @functools.cached_property
@@ -277,7 +277,7 @@ class Cassette:
         """
         with self._lock:
             interaction.recorded.update(self.scrubber.value(dict(facts)))
-            interaction.text = None
+            interaction.text, interaction.checked = None, set()
             if id(interaction) not in self._unwritten:
                 self._save(self._items)
 

@@ -127,6 +127,9 @@ def _of_ours(path: Path, text: str, head: str, texts: list[str]) -> tuple[list[I
         return _parsed(path, text)
     if len(found) != len(new):
         return _parsed(path, text)
+    for one, interaction in zip(new, found, strict=True):
+        # What was written to its last line was written by us, and is written again as it is.
+        interaction.text = one.removesuffix(END.strip()) if one.endswith(_MARK) else None
     read = {**known, **dict(zip(new, found, strict=True))}
     kept = _recent.keep(path, ((one, read[one]) for one in texts))
     return [kept[one].copy() for one in texts], metadata

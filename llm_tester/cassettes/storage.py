@@ -68,10 +68,11 @@ class Interaction:
         response: status, headers and body, already without secrets and decoded.
         recorded: when and from what it was recorded, and what it cost; empty in a plain vcrpy cassette.
         order: the number of its request since the cassette was opened; 0 if it was in the file.
-        text: its text in the file, once it has been looked through for secrets.
+        text: its text in the file, once that is known.
         key: what a request must have in common with it to be answered by it, once that is known.
         was_used: whether a request asked for it since the cassette was opened.
         keys: its keys by what they depend on; one dict for all copies.
+        checked: the scrubbers that found no secret in its text; one set for all copies.
     """
 
     request: dict[str, Any]
@@ -82,10 +83,12 @@ class Interaction:
     key: str = field(default="", repr=False, compare=False)
     was_used: bool = field(default=False, repr=False, compare=False)
     keys: dict[Any, str] = field(default_factory=dict, repr=False, compare=False)
+    checked: set[Scrubber] = field(default_factory=set, repr=False, compare=False)
 
     def copy(self) -> "Interaction":
         """Another one that was not used, with the same request and reply."""
-        return Interaction({**self.request}, {**self.response}, {**self.recorded}, keys=self.keys)
+        request, response, recorded = {**self.request}, {**self.response}, {**self.recorded}
+        return Interaction(request, response, recorded, text=self.text, keys=self.keys, checked=self.checked)
 
     @property
     def is_failure(self) -> bool:
@@ -170,7 +173,7 @@ def save(path: Path, interactions: Sequence[Interaction], metadata: Mapping[str,
 
     Args:
         path: the file.
-        interactions: what to write; each has been looked through when it has a `text`.
+        interactions: what to write.
         metadata: what to write about them.
         scrubber: knows the secrets that must not be in it.
 
@@ -222,12 +225,13 @@ def _reported(path: Path) -> Iterator[None]:
 
 def _checked(path: Path, interaction: Interaction, number: int, scrubber: Scrubber) -> str:
     """The text of an interaction, looked through for secrets."""
-    if interaction.text is None:
-        parts = {"request": interaction.request, "response": interaction.response, "recorded": interaction.recorded}
-        text = written([parts])
+    parts = {"request": interaction.request, "response": interaction.response, "recorded": interaction.recorded}
+    text = interaction.text or written([parts])
+    if scrubber not in interaction.checked:
         _check(path, text, {f"interactions[{number}]": parts}, scrubber)
-        interaction.text = text
-    return interaction.text + END
+        interaction.checked.add(scrubber)
+    interaction.text = text
+    return text + END
 
 
 def _check(path: Path, text: str, value: dict[str, Any], scrubber: Scrubber) -> None:

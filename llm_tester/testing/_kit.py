@@ -52,6 +52,7 @@ def numbered_copy(path: Path, to: Path, number: int, text: str) -> Path:
     """A copy of a cassette with a number in its request and in its reply."""
     interactions, metadata, _ = reading.load(path)
     for interaction in interactions:
+        interaction.text, interaction.checked = None, set()
         request, response = interaction.request, interaction.response
         words = _words(request["body"])
         request["body"] = _changed(request["body"], {word: numbered(word, number) for word in words})
