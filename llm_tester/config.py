@@ -151,6 +151,10 @@ class ProviderConfig(_Strict):
         params: any further parameter of the call, LiteLLM's names; `temperature` is 0 by default.
         timeout: seconds for one attempt.
         max_attempts: tries in all, for rate limits, timeouts, connections and server errors.
+        max_concurrency: live calls at once; None for as many as a run makes. Replays count for none of these limits.
+        requests_per_minute: live requests in any 60 seconds, retries included; None for no limit.
+        tokens_per_minute: tokens in and out of live requests in any 60 seconds; None for no limit. A call in flight
+            counts as the mean of those before.
         structured_output: how the model is asked for the pydantic class: `auto` (as `native` if the model takes a
             response schema, else as `prompt`), `native` (the API's response schema), `prompt` (its JSON Schema in the
             prompt) or `off` (not at all).
@@ -170,6 +174,9 @@ class ProviderConfig(_Strict):
     params: dict[str, Any] = {}
     timeout: float = Field(default=60.0, gt=0, allow_inf_nan=False)
     max_attempts: int = Field(default=3, ge=1, le=20)
+    max_concurrency: int | None = Field(default=None, gt=0, strict=True)
+    requests_per_minute: int | None = Field(default=None, gt=0, strict=True)
+    tokens_per_minute: int | None = Field(default=None, gt=0, strict=True)
     structured_output: Literal["auto", "native", "prompt", "off"] = "auto"
     origin: str | None = None
     ignore: tuple[str, ...] = ()

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from .. import cassettes
 from ..config import ModelConfig
-from ..errors import BudgetError, CassetteError, LLMTesterError, ProviderError, UnusableReplyError
+from ..errors import BudgetError, CassetteError, LLMTesterError, ProviderError, RateLimitError, UnusableReplyError
 from ..pricing import Quote
 from ..usage import TOKEN_COUNTS, UsageData
+from . import rates
 from .budget import Limits, Reservation, active_budget
 from .error_mapping import never_connected, provider_error
 
@@ -95,7 +96,7 @@ def make_call(
             last = _ours(error, provider, model)
             failures.write_into(last)
             is_last = failures.attempts >= (max_attempts or provider.config.max_attempts)
-            if is_last or not _is_retryable(last) or not _pause(last, failures.attempts):
+            if is_last or not _is_retryable(last) or not _pause(provider, last, failures.attempts):
                 raise last from error.__cause__ or error
             log.info("%s: attempt %d failed, trying again: %s", provider.config.name, failures.attempts, last)
 
@@ -104,7 +105,12 @@ def _attempt(
     provider: "BaseLLM", model: ModelConfig, api: Api, limits: Cost, failures: _Failures
 ) -> tuple[str, UsageData]:
     """Makes one attempt under the budget; what fails is added to the failures."""
-    with cassettes.call(over_http=provider.uses_http) as call, _reserved(provider, model, limits) as reservation:
+    with (
+        cassettes.call(over_http=provider.uses_http) as call,
+        # Before the budget, so that a call that waits keeps no money from another one.
+        rates.passing(provider.config) as passage,
+        _reserved(provider, model, limits) as reservation,
+    ):
         try:
             reply, usage = _measured(provider, model, api, call)
         except Exception as error:
@@ -120,6 +126,7 @@ def _attempt(
             elif made[2] is not None:
                 reservation.settle(made[2])
             raise ours from error
+        passage.settle(usage.total_tokens, replayed=usage.replayed)
         own = usage.failed_cost or 0.0
         if usage.spent_usd is not None:
             reservation.settle(usage.spent_usd + own)
@@ -244,12 +251,18 @@ def _is_retryable(error: LLMTesterError) -> TypeGuard[ProviderError]:
     return isinstance(error, ProviderError) and error.retryable
 
 
-def _pause(error: ProviderError, attempt: int) -> bool:
-    """Waits before the next attempt; False if the provider asks for longer than anyone should wait unasked."""
+def _pause(provider: "BaseLLM", error: ProviderError, attempt: int) -> bool:
+    """Waits before the next attempt; False if the provider asks for longer than anyone should wait unasked.
+
+    A provider that says when to come back, or that is called too often, holds all its calls.
+    """
     wait = error.retry_after if error.retry_after is not None else FIRST_WAIT * 2 ** (attempt - 1)
     if cassettes.is_offline():
         return True
     if wait > LONGEST_WAIT:
         return False
-    time.sleep(wait)
+    if error.retry_after is not None or isinstance(error, RateLimitError):
+        rates.gate_of(provider.config).hold(wait)
+    else:
+        rates.wait_alone(wait)
     return True

@@ -22,7 +22,7 @@ from ..settings import PACKAGE_PROVIDERS, package_names, settings
 from ..settings import reset as reset_settings
 from . import _litellm_direct as direct
 from . import _schema as schemas
-from . import pydantic_ai_backend, user_code
+from . import pydantic_ai_backend, rates, user_code
 from .base import BaseLLM
 from .litellm_backend import LiteLLMProvider
 from .mock import provider as mock
@@ -267,7 +267,8 @@ def reset_caches() -> None:
         _caches.registered.clear()
         _caches.external.clear()
         _caches.found = None
-        for module in (user_code, catalog, direct, schemas, _recent, secrets, mock, pydantic_ai_backend):
+        caches = (user_code, catalog, direct, schemas, _recent, secrets, mock, pydantic_ai_backend, rates)
+        for module in caches:
             module.reset()
         reset_settings()
 

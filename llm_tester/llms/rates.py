@@ -1,0 +1,256 @@
+"""How fast each provider may be called: its entry's limits, and its own requests to wait.
+
+Every provider has one gate per process. A live attempt passes it before the budget sets anything aside; a replay does
+not. A request to wait (`retry-after`) closes the gate for all threads. The calls that it stopped start again at random
+times, so that they do not all arrive at once.
+"""
+
+import math
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, Self
+
+from .. import cassettes
+from ..config import ProviderConfig
+
+__all__ = ["Gate", "Passage", "Rates", "Seat", "dividing", "gate_of", "passing", "reset", "seated", "wait_alone"]
+
+MINUTE = 60.0
+
+
+class Rates(NamedTuple):
+    """The limits of a provider; None for no limit.
+
+    Attributes:
+        calls: calls at once.
+        requests: requests in any 60 seconds.
+        tokens: tokens, in and out, in any 60 seconds.
+    """
+
+    calls: int | None = None
+    requests: int | None = None
+    tokens: int | None = None
+
+
+class Seat(Protocol):
+    """The place in a run's threads that the calling context has.
+
+    Attributes:
+        calling: whether a live attempt is being made.
+    """
+
+    calling: bool
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Gives the place to another unit while this one waits."""
+
+
+@dataclass(eq=False)
+class _Sent:
+    at: float
+    tokens: float
+    expired: bool = False
+
+
+class Gate:
+    """Lets the calls of one provider through as its limits allow; for any number of threads.
+
+    Args:
+        now: the time in seconds, from any start.
+        wait: waits on a condition for some seconds; None waits until it is notified.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], float] = time.monotonic,
+        wait: Callable[[threading.Condition, float | None], object] = threading.Condition.wait,
+    ) -> None:
+        self.limits = Rates()
+        self._now, self._wait = now, wait
+        self._changed = threading.Condition()
+        self._in_flight = 0
+        # The last 60 seconds. A window, because a bucket that refills allows twice the limit in its first minute.
+        self._window: deque[_Sent] = deque()
+        self._window_tokens = 0.0
+        self._replies, self._mean = 0, 0.0
+        self._opens, self._spread = -math.inf, 0.0
+
+    def hold(self, seconds: float) -> None:
+        """Lets no call through for some seconds. Those that this stops then start within as many seconds again."""
+        with self._changed:
+            if (opens := self._now() + seconds) > self._opens:
+                self._opens, self._spread = opens, seconds
+
+    def enter(self, seat: Seat | None = None, *, inner: bool = False) -> _Sent | None:
+        """Waits until a call may be made, and counts it.
+
+        Args:
+            seat: the place to give up while it waits.
+            inner: whether it is a part of a call that was let through, so that it waits only if the gate is closed.
+        """
+        with self._changed:
+            if self._delay(inner=inner) == 0:
+                return self._count(inner=inner)
+        with seat.aside() if seat else nullcontext(), self._changed:
+            held, start = -math.inf, -math.inf
+            while True:
+                if self._now() < self._opens != held:
+                    held = self._opens
+                    start = held + random.uniform(0, self._spread)
+                if (wait := max(start - self._now(), self._delay(inner=inner))) <= 0:
+                    return self._count(inner=inner)
+                self._wait(self._changed, wait if wait < math.inf else None)
+
+    def leave(self, sent: _Sent | None, tokens: int | None, *, replayed: bool) -> None:
+        """Ends a call.
+
+        Args:
+            sent: from `enter`.
+            tokens: what it used; None if it failed.
+            replayed: whether nothing was sent after all.
+        """
+        with self._changed:
+            self._in_flight -= 1
+            if tokens is not None and not replayed:
+                self._replies += 1
+                self._mean += (tokens - self._mean) / self._replies
+            if sent is not None and not sent.expired:
+                self._window_tokens += (tokens or 0) - sent.tokens
+                sent.tokens = tokens or 0
+                if replayed:
+                    self._window.remove(sent)
+                    self._window_tokens -= sent.tokens
+            self._changed.notify_all()
+
+    def _count(self, *, inner: bool) -> _Sent | None:
+        if inner:
+            return None
+        self._in_flight += 1
+        if self.limits.requests is None and self.limits.tokens is None:
+            return None
+        sent = _Sent(self._now(), self._mean)
+        self._window.append(sent)
+        self._window_tokens += sent.tokens
+        return sent
+
+    def _delay(self, *, inner: bool) -> float:
+        """How many seconds a call has to wait at least; infinite if until another call ends."""
+        now, limits = self._now(), self.limits
+        if now < self._opens or inner:
+            return max(0.0, self._opens - now)
+        if limits.calls is not None and self._in_flight >= limits.calls:
+            return math.inf
+        while self._window and self._window[0].at + MINUTE <= now:
+            first = self._window.popleft()
+            first.expired = True
+            self._window_tokens -= first.tokens
+        if limits.requests is not None and len(self._window) >= limits.requests:
+            return self._window[-limits.requests].at + MINUTE - now
+        if limits.tokens is not None and self._window:
+            if not self._replies and self._in_flight:
+                # How large the calls are is known from the first reply on.
+                return math.inf
+            if self._window_tokens + self._mean > limits.tokens:
+                return self._window[0].at + MINUTE - now
+        return 0.0
+
+
+class Passage:
+    """One live attempt; a context manager that waits at the gate.
+
+    Args:
+        gate: the provider's gate; None lets it through.
+    """
+
+    def __init__(self, gate: Gate | None) -> None:
+        self._gate = gate
+        self._tokens: int | None = None
+        self._replayed = False
+
+    def settle(self, tokens: int, *, replayed: bool) -> None:
+        """Says how many tokens the attempt used, and whether a recording answered it."""
+        self._tokens, self._replayed = tokens, replayed
+
+    def __enter__(self) -> Self:
+        if self._gate is not None:
+            passed, seat = _passed.get(), _seat.get()
+            self._inner = self._gate in passed
+            self._sent = self._gate.enter(seat, inner=self._inner)
+            self._token = _passed.set((*passed, self._gate))
+            self._seat = None if self._inner else seat
+            if self._seat:
+                self._seat.calling = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._gate is None:
+            return
+        _passed.reset(self._token)
+        if not self._inner:
+            self._gate.leave(self._sent, self._tokens, replayed=self._replayed)
+        if self._seat:
+            self._seat.calling = False
+
+
+_passed: ContextVar[tuple[Gate, ...]] = ContextVar("llm_tester_gates", default=())
+_seat: ContextVar[Seat | None] = ContextVar("llm_tester_seat", default=None)
+_parts: ContextVar[int] = ContextVar("llm_tester_rate_parts", default=1)
+_lock = threading.Lock()
+_gates: dict[str, Gate] = {}
+
+
+def gate_of(config: ProviderConfig) -> Gate:
+    """The gate of a provider in this process, with the limits of its entry."""
+    with _lock:
+        gate = _gates.get(config.name)
+        if gate is None:
+            gate = _gates[config.name] = Gate()
+        parts = _parts.get()
+        written = (config.max_concurrency, config.requests_per_minute, config.tokens_per_minute)
+        gate.limits = Rates(*(limit and max(1, limit // parts) for limit in written))
+        return gate
+
+
+def reset() -> None:
+    """Forgets what was called when."""
+    with _lock:
+        _gates.clear()
+
+
+def passing(config: ProviderConfig) -> Passage:
+    """What a live attempt waits for; nothing if no request of the calling context is sent."""
+    return Passage(None if cassettes.is_offline() else gate_of(config))
+
+
+def wait_alone(seconds: float) -> None:
+    """Waits before another attempt of the calling context, which lends its place in the run meanwhile."""
+    seat = _seat.get()
+    with seat.aside() if seat else nullcontext():
+        # Random, so that calls which failed together do not come back together.
+        time.sleep(random.uniform(0, seconds))
+
+
+@contextmanager
+def seated(seat: Seat) -> Iterator[None]:
+    """Says which place in a run's threads the calling context has."""
+    token = _seat.set(seat)
+    try:
+        yield
+    finally:
+        _seat.reset(token)
+
+
+@contextmanager
+def dividing(parts: int) -> Iterator[None]:
+    """Gives the calling context one of several equal parts of each limit; the other processes have the others."""
+    token = _parts.set(parts)
+    try:
+        yield
+    finally:
+        _parts.reset(token)
