@@ -72,6 +72,7 @@ def estimate(
     modules: Iterable[str] = (),
     *,
     record: str = "auto",
+    shard: tuple[int, int] | None = None,
     repeats: int = 1,
     max_cost: float | None = None,
     previous: RunResult | None = None,
@@ -82,6 +83,7 @@ def estimate(
         tester: the providers and cases.
         modules: the names of the modules wanted; all if empty.
         record: the record mode.
+        shard: the part of the units and the number of parts; all if None.
         repeats: how often each unit would be run; with `previous`, its number of repeats is used.
         max_cost: the run's limit in USD; None for none.
         previous: earlier results, of which only what failed or was skipped would be run; None to run everything.
@@ -96,6 +98,7 @@ def estimate(
     """
     budget = Budget(max_cost) if max_cost is not None else None
     units = tester.units(modules, record=record, repeats=previous.repeats if previous else repeats)
+    _, units = tester.part_of(units, shard, previous)
     found: dict[tuple[str, str], Estimate] = {}
     for unit in due(units, previous) if previous else units:
         place = (unit.provider, unit.model)

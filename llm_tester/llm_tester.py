@@ -1,30 +1,34 @@
 """Runs test cases over providers and models, and turns what happens into results."""
 
-import contextvars
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
 from .cassettes import check_mode
-from .errors import BudgetError, ConfigError
+from .errors import ConfigError
 from .llms import llm_registry
 from .llms.budget import Budget, spending
 from .runs.again import due, kept
 from .runs.cases import Case, discover
 from .runs.comparison import RunComparison
-from .runs.results import CaseResult, RunResult
+from .runs.results import CaseResult, RunResult, Shard
+from .runs.shards import shard_of
+from .runs.threads import Submitted, Threads
 from .runs.units import Unit, run_unit
+from .runs.workers import Chunks, GivenPool, OwnPool
 from .settings import activate, settings
-from .utils.cost_manager import COST_KIND, CostReport, CostRow, CostTracker
-from .utils.files import write_own
+from .utils.cost_manager import CostReport, CostRow, CostTracker
 from .utils.provider_manager import ProviderManager
 
 __all__ = ["LLMTester", "RunInterrupted"]
 
 Progress = Callable[[CaseResult, int, int], None]
+
+# Seconds that an interrupted run waits for calls in flight, and for its workers' results.
+GRACE = 0.5
 
 
 class RunInterrupted(KeyboardInterrupt):
@@ -151,6 +155,8 @@ class LLMTester:
         record: str = "auto",
         concurrency: int = 1,
         executor: Executor | None = None,
+        workers: int | None = None,
+        shard: tuple[int, int] | None = None,
         repeats: int = 1,
         max_cost: float | None = None,
         previous: RunResult | None = None,
@@ -163,9 +169,13 @@ class LLMTester:
             modules: the names of the modules wanted, or `<module>/<case>`; all if empty.
             models: by provider, the model to use instead of its default.
             record: `auto` replays what is recorded, and calls and records the rest if a key is set (under `CI`
-                nothing is called); or a record mode of `llm_tester.cassettes`.
-            concurrency: the number of parallel threads.
+                nothing is called); `off` calls and records nothing; or a record mode of `llm_tester.cassettes`.
+            concurrency: the most units at once. With `workers` without an executor, over all of them; with an
+                executor of other processes, in each of its tasks.
             executor: your own executor instead of threads (a process pool, a cluster's).
+            workers: the number of processes: of the executor, else to start for this run.
+            shard: the part to run, from 1, and the number of parts; see `runs.shards.merge`. With `previous`, its part
+                is run.
             repeats: how often each unit is run, each time with its own interaction in the cassette; with
                 `previous`, its number of repeats is used.
             max_cost: the most that all live calls together may cost, in USD; what could pass it is not called.
@@ -182,17 +192,17 @@ class LLMTester:
             CaseError: a case cannot be read, or there is none.
             ConfigError: there is no provider to run them with.
             RunInterrupted: Ctrl-C; holds what was done.
-            BudgetError: `max_cost` is not a positive number, or comes with an executor that does not share memory.
+            BudgetError: `max_cost` is not a positive number, or comes with an executor of an unknown number of
+                processes.
             CassetteError: the record mode is unknown.
-            ValueError: concurrency or repeats are below 1.
+            ValueError: concurrency, repeats or workers are below 1.
         """
-        if concurrency < 1 or repeats < 1:
-            raise ValueError("concurrency and repeats are at least 1")
+        if min(concurrency, repeats, workers or 1) < 1 or workers == 0:
+            raise ValueError("concurrency, repeats and workers are at least 1")
         budget = Budget(max_cost) if max_cost is not None else None
-        if budget and executor and not isinstance(executor, ThreadPoolExecutor):
-            raise BudgetError("max_cost is kept over threads; leave the executor out, or the budget")
         modules, repeats = tuple(modules), previous.repeats if previous else repeats
         every = self.units(modules, models, record=record, repeats=repeats, through_the_wire=through_the_wire)
+        part, every = self.part_of(every, shard, previous)
         units = due(every, previous) if previous else every
         old = kept(previous, every, whole=not modules)
         if previous and not units and len(old.results) == len({result.place for result in previous.results}):
@@ -209,22 +219,54 @@ class LLMTester:
                 repeats=repeats,
                 max_cost=max_cost,
                 **_money(self.costs.report().by("run_id").get((run_id,))),
+                shard=part,
                 problems={**(self._untried(previous) if previous else {}), **self.problems},
                 cases=tuple(whole.cases.values()),
                 results=tuple(result for results in whole.results.values() for result in results),
             )
 
+        def take(index: int, results: tuple[CaseResult, ...]) -> None:
+            fresh[index] = tuple(result.model_copy(update={"run_id": run_id}) for result in results)
+            for number, result in enumerate(fresh[index], 1):
+                self._count(run_id, result)
+                if on_result:
+                    on_result(result, (len(fresh) - 1) * repeats + number, len(units) * repeats)
+
         try:
             with spending(budget):
-                for index, results in _run_all(units, concurrency, executor):
-                    fresh[index] = tuple(result.model_copy(update={"run_id": run_id}) for result in results)
-                    for number, result in enumerate(fresh[index], 1):
-                        self._count(run_id, result)
-                        if on_result:
-                            on_result(result, (len(fresh) - 1) * repeats + number, len(units) * repeats)
+                self._run(units, take, concurrency, executor, workers)
         except KeyboardInterrupt as error:
             raise RunInterrupted(so_far()) from error
         return so_far()
+
+    def _run(
+        self,
+        units: Sequence[Unit],
+        take: Callable[[int, tuple[CaseResult, ...]], None],
+        concurrency: int,
+        executor: Executor | None,
+        workers: int | None,
+    ) -> None:
+        """Runs units, and gives each one's results to `take` as they are done."""
+        work: Threads | Submitted | Chunks
+        if isinstance(executor, ThreadPoolExecutor):
+            work = Submitted(units, executor)
+        elif executor or (workers or 1) > 1:
+            threads = concurrency if executor else -(-concurrency // (workers or 1))
+            pool = GivenPool(executor) if executor else OwnPool(workers or 1)
+            configs = {name: instance.config for name, instance in self.manager.provider_instances.items()}
+            work = Chunks(units, pool, workers, threads, configs)
+        else:
+            work = Threads(units, concurrency)
+        try:
+            for finished in work:
+                take(*finished)
+        except KeyboardInterrupt:
+            for finished in work.stop(GRACE):
+                take(*finished)
+            raise
+        finally:
+            work.stop(0)
 
     def units(
         self,
@@ -242,7 +284,7 @@ class LLMTester:
             ConfigError: there is no provider to run them with.
             CassetteError: the record mode is unknown.
         """
-        if record != "auto":
+        if record not in ("auto", "off"):
             check_mode(record)
         cases, targets = self.discover_test_cases(modules), self.targets(models)
         if not targets:
@@ -250,6 +292,30 @@ class LLMTester:
             raise ConfigError(f"nothing to run: {why}")
         units = [self._unit(case, *target, record, repeats) for case in cases for target in targets]
         return [unit.model_copy(update={"through_the_wire": True}) for unit in units] if through_the_wire else units
+
+    @staticmethod
+    def part_of(
+        units: list[Unit], shard: tuple[int, int] | None, previous: RunResult | None
+    ) -> tuple[Shard | None, list[Unit]]:
+        """The units of a part of a run.
+
+        Args:
+            units: all units.
+            shard: the part, from 1, and the number of parts; that of `previous` if None.
+            previous: earlier results.
+
+        Returns:
+            Which part it is, and its units; None and all units if the run is not divided.
+
+        Raises:
+            ConfigError: the earlier results are of another part.
+        """
+        old = previous.shard if previous else None
+        if previous and shard and (old is None or (old.number, old.of) != shard):
+            found = f"of part {old.number}/{old.of}" if old else "of a whole run"
+            raise ConfigError(f"the earlier results are {found}, not of part {shard[0]}/{shard[1]}; name no part")
+        number, of = (old.number, old.of) if old else shard or (0, 0)
+        return shard_of(units, number, of) if of else (None, units)
 
     def _unit(self, case: Case, provider: str, model: str, record: str, repeats: int) -> Unit:
         return Unit(
@@ -311,8 +377,7 @@ class LLMTester:
         with FileLock(path.with_name(".costs.lock")):
             if merge and path.exists():
                 report = CostReport.load(path).merged([report])
-            report.save(path)
-            write_own(path.with_suffix(".md"), report.markdown(), COST_KIND)
+            report.write(path)
         return report
 
 
@@ -326,31 +391,3 @@ def _money(row: CostRow | None) -> dict[str, Any]:
         "at_most_usd": row.at_most_usd,
         "unanswered": row.unanswered,
     }
-
-
-def _run_all(
-    units: Sequence[Unit], concurrency: int, executor: Executor | None
-) -> Iterator[tuple[int, tuple[CaseResult, ...]]]:
-    """Each unit's results with its index, as they are done."""
-    if executor is None and concurrency == 1:
-        for index, unit in enumerate(units):
-            yield index, run_unit(unit)
-        return
-    own = ThreadPoolExecutor(concurrency) if executor is None else None
-    pool = own or executor
-    assert pool is not None
-    futures: dict[Future[tuple[CaseResult, ...]], int] = {}
-    try:
-        for index, unit in enumerate(units):
-            if isinstance(pool, ThreadPoolExecutor):
-                # The budget travels in the context, which threads do not inherit.
-                futures[pool.submit(contextvars.copy_context().run, run_unit, unit)] = index
-            else:
-                futures[pool.submit(run_unit, unit)] = index
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    finally:
-        for future in futures:
-            future.cancel()
-        if own is not None:
-            own.shutdown(wait=True)

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Self, TypeGuard
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 
 from .pricing import Cost, Price, Rates, Tokens, cost
 
-__all__ = ["TOKEN_COUNTS", "Billed", "UsageData", "format_spent", "format_sum", "format_usd"]
+__all__ = ["TOKEN_COUNTS", "Billed", "UsageData", "add_usd", "format_spent", "format_sum", "format_usd"]
 
 # The totals with their parts, each with the name of its rate.
 _INPUT = {"prompt_tokens": "input", "cached_tokens": "cached_input", "cache_write_tokens": "cache_write"}
@@ -246,6 +246,17 @@ def _shown(value: object) -> str:
         return "a number of more than 12 digits"
     # Of an object of any other kind, its text may be anything, of any length.
     return repr(value)[:40] if isinstance(value, int | float | str) else type(value).__name__
+
+
+def add_usd(amounts: Iterable[float | None]) -> float | None:
+    """The sum of amounts in USD; None if one of them is unknown."""
+    total = Decimal(0)
+    for usd in amounts:
+        if usd is None:
+            return None
+        # Decimal of the shortest text, so that a thousand tenths of a cent make a dollar.
+        total += Decimal(repr(usd))
+    return float(total)
 
 
 def format_usd(usd: float | None, *, at_least: bool = False) -> str:

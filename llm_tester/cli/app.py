@@ -95,10 +95,11 @@ def init(directory: Path) -> None:
 @click.option("-m", "--module", "modules", multiple=True, help="MODULE or MODULE/CASE: only these; repeatable.")
 @click.option(
     "--record",
-    type=click.Choice(["auto", *get_args(RecordMode)]),
+    type=click.Choice(["auto", "off", *get_args(RecordMode)]),
     default="auto",
     show_default=True,
-    help="auto replays what is recorded, and calls and records the rest if a key is set (never under CI).",
+    help="auto replays what is recorded, and calls and records the rest if a key is set (never under CI); off calls "
+    "and records nothing.",
 )
 @click.option("--through-the-wire", is_flag=True, help="Replay recordings even if their replies are kept.")
 @click.option("--failed", is_flag=True, help="Run again what failed or was skipped in the last results; keep the rest.")
@@ -109,6 +110,9 @@ def init(directory: Path) -> None:
 @click.option(
     "--concurrency", type=click.IntRange(1, 256), default=1, show_default=True, help="Number of parallel calls."
 )
+@click.option("--workers", type=click.IntRange(1, 256), help="Number of processes, which share the parallel calls.")
+@click.option("--dask", metavar="ADDRESS", help="Run on the workers of this Dask scheduler (extra: dask).")
+@click.option("--shard", metavar="K/N", help="Run only part K of N of the cases and models; see `merge`.")
 @click.option(
     "--repeat", "repeats", type=click.IntRange(1, 1000), default=1, show_default=True, help="Run each case N times."
 )
@@ -141,6 +145,20 @@ def run(ctx: click.Context, /, **options: Any) -> None:
     from .run import run
 
     run(ctx, **options)
+
+
+@main.command()
+@path_argument("results", nargs=-1, required=True)
+@path_option("-o", "--output", default=OUTPUT, show_default=True)
+@click.pass_context
+def merge(ctx: click.Context, results: tuple[Path, ...], output: Path) -> None:
+    """Put the results of all parts of `run --shard K/N` together.
+
+    RESULTS are the output directories of the parts, or their results.json with the costs.json next to it.
+    """
+    from .merge import merge_parts
+
+    ctx.exit(COMPLETE if merge_parts(results, output) else INCOMPLETE)
 
 
 @main.group()

@@ -1,6 +1,10 @@
 """The command `run`."""
 
 import shlex
+import signal
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypedDict
 
@@ -13,14 +17,16 @@ from ..reports import html, markdown, terminal
 from ..runs.baseline import compare_runs, find_baseline
 from ..runs.comparison import RunComparison
 from ..runs.results import KIND, CaseResult, RunResult
+from ..runs.shards import parse_shard
 from ..runs.summary import summarize
 from ..settings import activate, settings
 from ..utils.cost_manager import COST_KIND, CostReport
 from ..utils.files import check_own, write_own
 from . import COMPLETE, INCOMPLETE, INTERRUPTED
+from ._cluster import cluster
 from .console import console, say
 
-__all__ = ["run"]
+__all__ = ["check_outputs", "run", "write_reports"]
 
 
 class _Asked(TypedDict):
@@ -30,6 +36,15 @@ class _Asked(TypedDict):
     repeats: int
     max_cost: float | None
     previous: RunResult | None
+    shard: tuple[int, int] | None
+
+
+class _Places(TypedDict):
+    """Where the units of a run are run."""
+
+    concurrency: int
+    executor: Executor | None
+    workers: int | None
 
 
 def run(
@@ -42,6 +57,9 @@ def run(
     cases: Path | None,
     cassettes: Path | None,
     concurrency: int,
+    workers: int | None,
+    dask: str | None,
+    shard: str | None,
     repeats: int,
     max_cost: float | None,
     dry_run: bool,
@@ -59,21 +77,33 @@ def run(
         providers = providers or _columns(previous)
     tester = _tester(providers, cases, cassettes, config_path)
     earlier = _baseline(baseline, output, gate=fail_on_regression)
-    asked: _Asked = {"record": record, "repeats": repeats, "max_cost": max_cost, "previous": previous}
+    part = parse_shard(shard) if shard else None
+    if dask and workers:
+        raise click.UsageError("--dask uses the cluster's workers; leave --workers out")
+    asked: _Asked = {
+        "record": record,
+        "repeats": repeats,
+        "max_cost": max_cost,
+        "previous": previous,
+        "shard": part,
+    }
     if dry_run:
         from ..estimate import estimate
         from .estimates import show_estimates
 
         show_estimates(estimate(tester, modules, **asked))
         return
-    _check_outputs(output, junit_path)
+    check_outputs(output, junit_path)
     try:
-        results = tester.run_tests(
-            modules, concurrency=concurrency, on_result=_progress, through_the_wire=through_the_wire, **asked
-        )
+        with _sigterm_as_ctrl_c(), cluster(dask, workers) as (executor, processes):
+            places: _Places = {"concurrency": concurrency, "executor": executor, "workers": processes}
+            results = tester.run_tests(
+                modules, on_result=_progress, through_the_wire=through_the_wire, **places, **asked
+            )
     except RunInterrupted as interruption:
         interruption.results.save(output / "results.json")
-        _write(output, tester, interruption.results, None, _failed_again(ctx))
+        tester.save_cost_report(output / "costs.json", merge=True)
+        write_reports(output, interruption.results, None, _failed_again(ctx))
         say(f"interrupted; what was done is saved; to run the rest: {_failed_again(ctx)}", err=True)
         ctx.exit(INTERRUPTED)
     if results is previous:
@@ -83,7 +113,8 @@ def run(
     comparison = compare_runs(earlier, results, tolerance) if earlier else None
     terminal.show_results(console(), results, comparison, _failed_again(ctx))
     worse = _worse(comparison, gate=fail_on_regression, named=baseline is not None)
-    _write(output, tester, results, comparison, _failed_again(ctx))
+    tester.save_cost_report(output / "costs.json", merge=True)
+    write_reports(output, results, comparison, _failed_again(ctx))
     if junit_path:
         from ..reports import junit
 
@@ -130,6 +161,8 @@ def _last(output: Path, ctx: click.Context) -> RunResult:
 
 def _columns(previous: RunResult) -> tuple[str, ...]:
     """The models of earlier results, and the providers that could not start."""
+    if previous.shard:
+        return tuple(dict.fromkeys([*previous.shard.columns, *previous.problems]))
     return tuple(dict.fromkeys([*(result.column for result in previous.results), *previous.problems]))
 
 
@@ -152,7 +185,7 @@ def _tester(
     return tester
 
 
-def _check_outputs(output: Path, junit_path: Path | None) -> None:
+def check_outputs(output: Path, junit_path: Path | None) -> None:
     """Refuses, before anything is paid for, what could not be written afterwards."""
     check_own(output / "results.json", KIND)
     for name in ("report.md", "report.html"):
@@ -172,8 +205,25 @@ def _progress(result: CaseResult, done: int, total: int) -> None:
     say(f"[{done}/{total}] {result.title} {result.column}: {result.status}{score}")
 
 
-def _write(output: Path, tester: LLMTester, results: RunResult, comparison: RunComparison | None, again: str) -> None:
-    tester.save_cost_report(output / "costs.json", merge=True)
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Lets SIGTERM, with which a job scheduler ends a process, interrupt the run as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def write_reports(output: Path, results: RunResult, comparison: RunComparison | None, again: str) -> None:
+    """Writes report.md and report.html.
+
+    Args:
+        output: the directory, which has the other files already.
+        results: the results.
+        comparison: with a baseline, if there is one.
+        again: the command that runs again what failed.
+    """
     write_own(output / "report.md", markdown.render(results, comparison, again), markdown.MARK)
     write_own(output / "report.html", html.render(results, comparison), markdown.MARK)
     say(f"written: {output / 'results.json'}, report.md, report.html, costs.json and costs.md")

@@ -14,7 +14,17 @@ from typing import NamedTuple, Self
 from ..errors import BudgetError
 from ..usage import format_usd
 
-__all__ = ["Budget", "Limits", "Reservation", "active_budget", "expected_tokens", "expecting", "spending"]
+__all__ = [
+    "Budget",
+    "Limits",
+    "Reservation",
+    "Share",
+    "Spent",
+    "active_budget",
+    "expected_tokens",
+    "expecting",
+    "spending",
+]
 
 # What a reply is expected to take at least, in tokens.
 LEAST_RESERVED = 1_000
@@ -33,6 +43,27 @@ class Limits(NamedTuple):
     reserve_usd: float | None = None
 
 
+class Share(NamedTuple):
+    """A part of a budget, for another process.
+
+    Attributes:
+        limit: the whole budget in USD, for messages.
+        usd: the part, in USD.
+        largest: by provider and model, the tokens of the largest reply so far.
+    """
+
+    limit: Decimal
+    usd: Decimal
+    largest: dict[str, int]
+
+
+class Spent(NamedTuple):
+    """What became of a share: USD that were spent, and the largest replies."""
+
+    usd: Decimal
+    largest: dict[str, int]
+
+
 class Budget:
     """One limit for a whole run, over all threads: what could exceed it is not called.
 
@@ -48,10 +79,37 @@ class Budget:
             raise BudgetError(f"a budget of {limit_usd!r} USD is unusable; expected a positive number, such as 0.50")
         self.limit = Decimal(repr(limit_usd))
         self._lock = threading.Lock()
-        self._spent = Decimal(0)
+        self._spent = self._start = Decimal(0)
         self._reserved = Decimal(0)
         self._largest: dict[str, int] = {}
         self._refusals: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, share: Share) -> Self:
+        """A budget in another process, of which only the share is left."""
+        budget = cls(float(share.limit))
+        budget.limit, budget._spent = share.limit, share.limit - share.usd
+        budget._start = budget._spent
+        budget._largest = dict(share.largest)
+        return budget
+
+    def lend(self, parts: int) -> Share:
+        """Sets one of several equal parts of what is left aside, until `take_back`."""
+        with self._lock:
+            usd = max(Decimal(0), self.limit - self._spent - self._reserved) / parts
+            self._reserved += usd
+            return Share(self.limit, usd, dict(self._largest))
+
+    def take_back(self, share: Share, spent: Spent) -> None:
+        """Ends a share, and counts what was spent of it."""
+        self.end(share.usd, spent.usd)
+        for what, tokens in spent.largest.items():
+            self.note_reply(what, tokens)
+
+    def spent(self) -> Spent:
+        """What was spent of the share that this budget was made of."""
+        with self._lock:
+            return Spent(self._spent - self._start, dict(self._largest))
 
     @property
     def spent_usd(self) -> float:

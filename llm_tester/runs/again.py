@@ -7,7 +7,7 @@ from .cases import Case
 from .results import CaseKey, CaseRecord, CaseResult, Place, RunResult
 from .units import Unit, skipped
 
-__all__ = ["Kept", "due", "kept"]
+__all__ = ["Kept", "due", "kept", "record_of"]
 
 
 class Kept(NamedTuple):
@@ -32,10 +32,10 @@ class Kept(NamedTuple):
         for index, unit in enumerate(units):
             if index in fresh or unit.place not in results:
                 results[unit.place] = fresh.get(index) or skipped(unit, "not run: the run was interrupted")
-        return Kept({**self.cases, **{unit.case.key: _record_of(unit.case) for unit in units}}, results)
+        return Kept({**self.cases, **{unit.case.key: record_of(unit.case) for unit in units}}, results)
 
 
-def _record_of(case: Case) -> CaseRecord:
+def record_of(case: Case) -> CaseRecord:
     """A case as the results save it."""
     shared = {name: getattr(case, name) for name in CaseRecord.model_fields}
     return CaseRecord(**shared | {"files": tuple(path.name for path in case.files)})
@@ -76,7 +76,7 @@ def kept(previous: RunResult | None, units: Sequence[Unit], *, whole: bool) -> K
     """
     if previous is None:
         return Kept({}, {})
-    now = {unit.case.key: _record_of(unit.case) for unit in units}
+    now = {unit.case.key: record_of(unit.case) for unit in units}
     cases = {case.key: now.get(case.key, case) for case in previous.cases if case.key in now or not whole}
     changed = _changed(previous, units)
     results: dict[Place, tuple[CaseResult, ...]] = {}
@@ -92,5 +92,5 @@ def _changed(previous: RunResult, units: Iterable[Unit]) -> set[CaseKey]:
     """The cases that are not the same as in earlier results."""
     before = {case.key: case.model_dump(mode="json") for case in previous.cases}
     # As JSON, because the earlier records were read from it.
-    now = {unit.case.key: _record_of(unit.case).model_dump(mode="json") for unit in units}
+    now = {unit.case.key: record_of(unit.case).model_dump(mode="json") for unit in units}
     return {key for key in before.keys() & now.keys() if before[key] != now[key]}

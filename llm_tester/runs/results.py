@@ -14,7 +14,7 @@ from ..utils.files import write_own
 from ._forms import is_nothing
 from .scoring import Counts, FieldScore
 
-__all__ = ["KIND", "CaseKey", "CaseRecord", "CaseResult", "OfCase", "OfModel", "Place", "Record", "RunResult"]
+__all__ = ["KIND", "CaseKey", "CaseRecord", "CaseResult", "OfCase", "OfModel", "Place", "Record", "RunResult", "Shard"]
 
 RESULTS_FORMAT = 2
 KIND: Literal["llm_tester results"] = "llm_tester results"
@@ -185,6 +185,22 @@ class CaseResult(OfModel, OfCase):
         return f"{how}: {origin}" + (" (old)" if self.old else "")
 
 
+class Shard(Record):
+    """Which part of a divided run results are.
+
+    Attributes:
+        number: the part, from 1.
+        of: the number of parts.
+        digest: of all cases, models and repeats of the whole run; equal for all its parts.
+        columns: `<provider>:<model>` of the whole run, in their order.
+    """
+
+    number: int = Field(ge=1)
+    of: int = Field(ge=1)
+    digest: str
+    columns: tuple[str, ...]
+
+
 class RunResult(Record):
     """The results of a run.
 
@@ -203,6 +219,7 @@ class RunResult(Record):
         at_most_usd: `spent_usd` plus the most that attempts without a reply may have cost; None if that is unknown.
         unanswered: attempts that may have been billed although no reply came.
         problems: by the name of each provider that could not start, why.
+        shard: which part of a divided run this is; None if it is whole.
         cases: every case that was run.
         results: one for each case, provider, model and repeat.
     """
@@ -221,6 +238,7 @@ class RunResult(Record):
     at_most_usd: float | None = 0.0
     unanswered: int = 0
     problems: dict[str, str] = {}
+    shard: Shard | None = None
     cases: tuple[CaseRecord, ...] = ()
     results: tuple[CaseResult, ...] = ()
 

@@ -34,7 +34,7 @@ class Unit(OfModel):
 
     Attributes:
         case: the case.
-        record: `auto` or a record mode.
+        record: `auto`, `off` or a record mode.
         cassettes: the directory of the recordings.
         repeats: how often to run it.
         config: the global config file; None if there is none.
@@ -99,7 +99,7 @@ def plan(unit: Unit, provider: BaseLLM, *, without_key: bool = False) -> Plan:
     Raises:
         CassetteError: its cassette cannot be read.
     """
-    if not provider.uses_http:
+    if not provider.uses_http or unit.record == "off":
         return Plan(None, None, unit.repeats)
     is_recorded = unit.path.is_file()
     if unit.record == "auto":

@@ -4,14 +4,13 @@ import threading
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import ResultsError
-from ..usage import UsageData, format_spent, format_sum
+from ..usage import UsageData, add_usd, format_spent, format_sum
 from .files import write_own
 
 __all__ = ["CostReport", "CostRow", "CostTracker", "UsageData"]
@@ -82,12 +81,9 @@ def _add(one: float, two: float) -> float: ...
 @overload
 def _add(one: float | None, two: float | None) -> float | None: ...
 def _add(one: float | None, two: float | None) -> float | None:
-    if one is None or two is None:
-        return None
     if isinstance(one, int) and isinstance(two, int):
         return one + two
-    # Decimal of the shortest text, so that a thousand tenths of a cent make a dollar.
-    return float(Decimal(repr(one)) + Decimal(repr(two)))
+    return add_usd((one, two))
 
 
 def _replied(place: dict[str, Any], usage: UsageData) -> CostRow:
@@ -152,6 +148,17 @@ class CostReport(BaseModel):
         """This report with the rows of other runs; a run that is in both counts once."""
         rows = {_place(row): row for report in (self, *others) for row in report.rows}
         return CostReport(rows=tuple(rows[place] for place in sorted(rows)))
+
+    def renamed(self, run_id: str, new: str) -> "CostReport":
+        """This report with another id for one of its runs."""
+        return CostReport(
+            rows=tuple(row.model_copy(update={"run_id": new}) if row.run_id == run_id else row for row in self.rows)
+        )
+
+    def write(self, path: Path) -> None:
+        """Writes the report as JSON, and as Markdown next to it; errors as for `save`."""
+        self.save(path)
+        write_own(path.with_suffix(".md"), self.markdown(), COST_KIND)
 
     def markdown(self) -> str:
         """The costs by provider and model, as a Markdown table."""

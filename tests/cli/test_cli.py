@@ -237,23 +237,37 @@ def test_scan_finds_a_key_and_unused_finds_unused_recordings(
     assert "left.yaml: no case uses it" in unused.output
 
 
-def test_ctrl_c_saves_what_was_done(tmp_path: Path, write_config: Write, standin: Callable[..., StandIn]) -> None:
-    for name in ("a", "b"):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("options", "statuses"),
+    [((), ["failed", "ok", "skipped"]), (("--workers", "2"), ["failed", "failed", "ok"])],
+    ids=["threads", "processes"],
+)
+def test_an_interrupted_run_ends_without_waiting_and_saves_what_was_done(
+    number: int,
+    options: tuple[str, ...],
+    statuses: list[str],
+    tmp_path: Path,
+    write_config: Write,
+    standin: Callable[..., StandIn],
+) -> None:
+    """The server answers the calls in flight only after the run has ended; they count as calls that may be billed."""
+    for name in ("a", "b", "c"):
         write_case(tmp_path / "cases", name=name)
     held = threading.Event()
-    server = standin(json.dumps(LAMP), faults=[None, Fault(hold=held)])
+    server = standin(json.dumps(LAMP), faults=[None, Fault(hold=held), Fault(hold=held)])
     write_config({"x": openai_entry(server)})
-    arguments = ("llm-tester", "run", "--output", "out")
+    arguments = ("llm-tester", "run", "--output", "out", *options)
     with started_script(*arguments, cwd=tmp_path, PYTHONUNBUFFERED="1") as (process, output):
-        assert "[1/2]" in output.readline()
-        while len(server.requests) < 2:
+        assert "[1/3]" in output.readline()
+        while len(server.requests) < 1 + statuses.count("failed"):
             threading.Event().wait(0.01)
-        process.send_signal(signal.SIGINT)
-        held.set()
+        process.send_signal(number)
         output.read()
-        assert process.wait(60) == 130
+        assert process.wait(20) == 130
     saved = RunResult.load(tmp_path / "out/results.json")
-    assert [(item.name, item.status) for item in saved.results] == [("a", "ok"), ("b", "skipped")]
+    assert sorted(item.status for item in saved.results) == statuses
+    assert (saved.unanswered, saved.at_most_usd) == (statuses.count("failed"), None)
 
 
 HEAVY = """

@@ -1,0 +1,162 @@
+"""How long a run of many calls takes, next to the ideal: calls times seconds per call, by the number at once.
+
+    python benchmarks/scale.py [--json FILE] [--cases 500] [--delay 0.1] [--at-once 64] [--rounds 3]
+
+A server on 127.0.0.1, in a process of its own, takes `--delay` seconds per call. Each run is a fresh process, which has
+imported LiteLLM before the clock starts; the processes of `workers` import it within the run. The rounds are
+interleaved; the table shows medians, and the smallest and largest ratio.
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+REPLY = json.dumps({"name": "Aurora Lamp", "price": 39.9})
+MODEL = "from pydantic import BaseModel\n\nclass Product(BaseModel):\n    name: str\n    price: float\n"
+ANSWER = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "small",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": REPLY}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120},
+}
+# By name: the options of `run_tests`; `record` is off or all.
+RUNS: dict[str, dict[str, Any]] = {
+    "threads": {"record": "off"},
+    "threads, recording": {"record": "all"},
+    "2 processes": {"record": "off", "workers": 2},
+    "2 processes, recording": {"record": "all", "workers": 2},
+}
+
+
+def serve(delay: float, line: Any) -> None:
+    """Answers every request with the same reply after a delay."""
+    body = json.dumps(ANSWER).encode()
+    reply = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                lines = head.decode().lower().split("\r\n")
+                await reader.readexactly(next(int(x[15:]) for x in lines if x.startswith("content-length:")))
+                await asyncio.sleep(delay)
+                writer.write(reply)
+        except asyncio.IncompleteReadError:
+            writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(handle, "127.0.0.1", 0, backlog=1024)
+        line.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    asyncio.run(main())
+
+
+@contextmanager
+def server(delay: float) -> Iterator[int]:
+    """A server in another process; gives its port."""
+    mine, its = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(delay, its), daemon=True)
+    process.start()
+    try:
+        yield mine.recv()
+    finally:
+        process.terminate()
+        process.join()
+
+
+def write_project(directory: Path, port: int, cases: int) -> None:
+    """A config and cases."""
+    entry = {
+        "provider_type": "openai",
+        "api_base": f"http://127.0.0.1:{port}/v1",
+        "models": [{"name": "small", "cost_input": 2, "cost_output": 8, "max_output_tokens": 100}],
+    }
+    (directory / "config.json").write_text(json.dumps({"providers": {"x": entry}}))
+    module = directory / "cases" / "products"
+    for folder in ("sources", "prompts", "expected"):
+        (module / "tests" / folder).mkdir(parents=True)
+    (module / "model.py").write_text(MODEL)
+    for number in range(cases):
+        for folder, text in (("sources", f"Lamp {number}."), ("prompts", "Extract."), ("expected", REPLY)):
+            suffix = "json" if folder == "expected" else "txt"
+            (module / "tests" / folder / f"case{number}.{suffix}").write_text(text)
+
+
+def run(directory: Path, at_once: int, options: dict[str, Any]) -> None:
+    """Runs the cases in this process, and prints the seconds of the run and of its CPU."""
+    import litellm  # noqa: F401 (its import is not a part of the run)
+
+    from llm_tester import LLMTester
+
+    tester = LLMTester(["x"], config_path=directory / "config.json")
+    started = time.perf_counter()
+    results = tester.run_tests(concurrency=at_once, **options).results
+    seconds = time.perf_counter() - started
+    assert all(result.status == "ok" for result in results), next(r.problem for r in results if r.status != "ok")
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    print(json.dumps({"seconds": seconds, "cpu": sum(item.ru_utime + item.ru_stime for item in used)}))
+
+
+def measure(port: int, arguments: argparse.Namespace, options: dict[str, Any]) -> dict[str, float]:
+    """One run in a fresh process."""
+    with tempfile.TemporaryDirectory() as directory:
+        write_project(Path(directory), port, arguments.cases)
+        given = ["--inside", directory, "--at-once", str(arguments.at_once), "--options", json.dumps(options)]
+        done = subprocess.run(
+            [sys.executable, __file__, *given],
+            env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise SystemExit(done.stderr)
+        return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--cases", type=int, default=500)
+    parser.add_argument("--delay", type=float, default=0.1)
+    parser.add_argument("--at-once", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=RUNS, action="append", default=[])
+    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--options", type=json.loads, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.inside:
+        run(arguments.inside, arguments.at_once, arguments.options)
+        return
+    ideal = arguments.cases * arguments.delay / arguments.at_once
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in arguments.only or RUNS}
+    with server(arguments.delay) as port:
+        for _ in range(arguments.rounds):
+            for name, rows in found.items():
+                rows.append(measure(port, arguments, RUNS[name]))
+    print(f"{arguments.cases} calls of {arguments.delay} s, {arguments.at_once} at once; ideal {ideal:.2f} s")
+    for name, rows in found.items():
+        ratios = sorted(row["seconds"] / ideal for row in rows)
+        seconds, cpu = (statistics.median(row[key] for row in rows) for key in ("seconds", "cpu"))
+        spread = f"{ratios[0]:.1f}-{ratios[-1]:.1f}"
+        print(f"{name:24} {seconds:6.2f} s, {statistics.median(ratios):.1f} x ideal ({spread}), CPU {cpu:.1f} s")
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"ideal": ideal, "runs": found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

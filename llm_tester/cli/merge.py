@@ -1,0 +1,46 @@
+"""The command `merge`: the results of a run whose parts were run on several machines."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import ResultsError
+from ..reports import terminal
+from ..runs.results import RunResult
+from ..runs.shards import merge as merged
+from ..utils.cost_manager import CostReport
+from .console import console
+from .run import check_outputs, write_reports
+
+__all__ = ["merge_parts"]
+
+
+def merge_parts(results: Sequence[Path], output: Path) -> bool:
+    """Puts the results of the parts together, and prints them.
+
+    Args:
+        results: the output directories of the parts, or their results.json with the costs.json next to it.
+        output: the directory to write into.
+
+    Returns:
+        Whether every call has a reply.
+    """
+    files = [path / "results.json" if path.is_dir() else path for path in results]
+    parts = {path: RunResult.load(path) for path in files}
+    whole = merged(parts)
+    check_outputs(output, None)
+    costs = CostReport().merged(_costs(path, run, whole) for path, run in parts.items())
+    whole.save(output / "results.json")
+    costs.write(output / "costs.json")
+    again = shlex.join(["llm-tester", "run", "--failed", "--output", str(output)])
+    terminal.show_results(console(), whole, None, again)
+    write_reports(output, whole, None, again)
+    return not (whole.incomplete() or whole.problems)
+
+
+def _costs(path: Path, run: RunResult, whole: RunResult) -> CostReport:
+    """The costs of a part, under the id of the whole run."""
+    costs = path.with_name("costs.json")
+    if not costs.exists():
+        raise ResultsError(f"{costs}: there is no such file; keep it next to results.json, because it has the costs")
+    return CostReport.load(costs).renamed(run.run_id, whole.run_id)
