@@ -115,13 +115,16 @@ def complete(litellm: ModuleType, call: Mapping[str, Any]) -> Any:
         return plan.route(plan, call, _common(litellm, plan, call))
     except Exception as error:
         # As the end of `completion()` has it.
-        raise litellm.exception_type(
+        mapped = litellm.exception_type(
             model=plan.model,
             custom_llm_provider=plan.slug,
             original_exception=error,
             completion_kwargs=dict(call),
             extra_kwargs={},
-        ) from error
+        )
+        if mapped is error:
+            raise
+        raise mapped from error
 
 
 def _is_plain(litellm: ModuleType, call: Mapping[str, Any]) -> bool:

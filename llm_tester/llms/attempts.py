@@ -18,7 +18,7 @@ from ..pricing import Quote
 from ..usage import TOKEN_COUNTS, UsageData
 from . import rates
 from .budget import Limits, Reservation, active_budget
-from .error_mapping import never_connected, provider_error
+from .error_mapping import exception_chain, never_connected, provider_error
 
 if TYPE_CHECKING:
     from .base import BaseLLM
@@ -143,9 +143,7 @@ def _attempt(
 
 def _ours(error: Exception, provider: "BaseLLM", model: ModelConfig) -> LLMTesterError:
     """The error of this package for whatever an attempt raised; raise it `from` the original."""
-    link: BaseException | None = error
-    while link is not None and not isinstance(link, CassetteError):
-        link = link.__cause__ or link.__context__
+    link = next((link for link in exception_chain(error) if isinstance(link, CassetteError)), None)
     if link is not None:
         # An SDK wraps it: a reply that cannot be written is no lost connection.
         return link if link is error else type(link)(*link.args)

@@ -27,7 +27,7 @@ from ..errors import (
     UnusableReplyError,
 )
 
-__all__ = ["never_connected", "provider_error"]
+__all__ = ["exception_chain", "never_connected", "provider_error"]
 
 _BY_STATUS: Mapping[int, type[ProviderError]] = {
     401: AuthenticationError,
@@ -78,7 +78,7 @@ def provider_error(error: Exception, provider: str, model: str | None) -> Provid
         `error` itself, completed, if it is one of ours; else an error of the class for its HTTP status, or else for its
         kind (timeout, connection, undecodable reply). Its message holds no key.
     """
-    chain = list(_chain(error))
+    chain = list(exception_chain(error))
     # Made once for all links: it reads the whole environment.
     scrubber = default_scrubber()
     for link in chain:
@@ -112,7 +112,7 @@ def never_connected(error: BaseException) -> bool:
 
     The outermost exception that says so counts: one further in may be what a client tried before.
     """
-    for link in _chain(error):
+    for link in exception_chain(error):
         names = {kind.__name__ for kind in type(link).__mro__}
         if isinstance(link, (*_UNSENT_KINDS, MissingKeyError)) or names & _UNSENT:
             return True
@@ -124,7 +124,8 @@ def never_connected(error: BaseException) -> bool:
     return False
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def exception_chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and what led to it, each once: a library may raise one from itself."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:

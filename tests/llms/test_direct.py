@@ -19,6 +19,7 @@ from standins import Fault, Reply, StandIn
 
 from llm_tester.errors import LLMTesterError, ProviderError
 from llm_tester.llms import _litellm_direct as direct
+from llm_tester.llms.llm_registry import reset_provider_cache
 from llm_tester.llms.provider_factory import create_provider
 
 THE_LONG_WAY = "EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER"
@@ -179,3 +180,29 @@ def test_the_same_refused_connection(route: str, both_ways: Callable[..., list[O
     short, long = both_ways(route, lambda: StandIn(REPLY), api_base=base)
     assert short.said == long.said
     assert "error" in short.said
+
+
+@pytest.fixture(scope="module")
+def corpus_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "config.json"
+    entries = {name: {**entry, "max_attempts": 1} for name, entry in PROVIDERS.items()}
+    path.write_text(json.dumps({"providers": entries}), encoding="utf-8")
+    return path
+
+
+@pytest.mark.skipif(not CASES, reason=f"the corpus of recorded traffic is not at {CORPUS}")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["file"].removesuffix(".yaml"))
+def test_the_same_recorded_reply(
+    case: dict[str, Any], corpus_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLM_TESTER_CONFIG", str(corpus_config))
+    reset_provider_cache()
+    name, model = route_of(case["provider"], case["litellm_model"].partition("/")[2])
+    provider = create_provider(name)
+    outcomes = []
+    for is_direct in (True, False):
+        if not is_direct:
+            monkeypatch.setenv(THE_LONG_WAY, "false")
+        with use_cassette(cassette_of(case, tmp_path), match_body=False):
+            outcomes.append(came_of(lambda: provider.get_response("Answer.", "A source.", model)))
+    assert outcomes[0] == outcomes[1]
