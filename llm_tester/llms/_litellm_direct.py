@@ -12,7 +12,6 @@ default. All else goes through `completion()`.
 
 import copy
 import functools
-import importlib.metadata
 import json
 import os
 import threading
@@ -22,7 +21,9 @@ from operator import attrgetter
 from types import ModuleType
 from typing import Any, NamedTuple
 
-__all__ = ["complete", "reset"]
+from .. import catalog
+
+__all__ = ["complete", "is_known_version", "reset"]
 
 # Minor versions of LiteLLM.
 _VERSIONS = ("1.110",)
@@ -141,10 +142,15 @@ def _is_plain(litellm: ModuleType, call: Mapping[str, Any]) -> bool:
     )
 
 
+def is_known_version() -> bool:
+    """Whether the installed LiteLLM is one that was compared."""
+    return ".".join(catalog.litellm_version().split(".")[:2]) in _VERSIONS
+
+
 @functools.cache
 def _known_completion() -> object:
     """LiteLLM's own `completion`, in whose place a user's test may have put another; None in an unknown version."""
-    if ".".join(importlib.metadata.version("litellm").split(".")[:2]) not in _VERSIONS:
+    if not is_known_version():
         return None
     from litellm.chat_completions import dispatch
 

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from corpus_routes import PROVIDERS, route_of
 from http_server import Seen
 from pydantic import BaseModel
 from standins import Fault, Reply, StandIn
+from test_corpus import CASES, CORPUS, cassette_of, needs_mcp
 
+from llm_tester import use_cassette
 from llm_tester.errors import LLMTesterError, ProviderError
 from llm_tester.llms import _litellm_direct as direct
 from llm_tester.llms.llm_registry import reset_provider_cache
@@ -30,7 +33,7 @@ PATHS = {"openai": "/v1", "anthropic": "", "mistral": "/mistral/v1", "gemini": "
 OF_THE_CLIENT = ("user-agent", "x-stainless-", "host", "accept-encoding", "connection")
 
 pytestmark = pytest.mark.skipif(
-    direct._known_completion() is None, reason=f"LiteLLM is not one of {direct._VERSIONS}, so nothing goes past it"
+    not direct.is_known_version(), reason=f"LiteLLM is not one of {direct._VERSIONS}, so nothing goes past it"
 )
 
 
@@ -191,7 +194,15 @@ def corpus_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.skipif(not CASES, reason=f"the corpus of recorded traffic is not at {CORPUS}")
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["file"].removesuffix(".yaml"))
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(
+            case, id=case["file"].removesuffix(".yaml"), marks=[needs_mcp] if case["api"] == "responses" else []
+        )
+        for case in CASES
+    ],
+)
 def test_the_same_recorded_reply(
     case: dict[str, Any], corpus_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
