@@ -130,15 +130,16 @@ def complete(litellm: ModuleType, call: Mapping[str, Any]) -> Any:
 
 def _is_plain(litellm: ModuleType, call: Mapping[str, Any]) -> bool:
     """Whether nothing in the call, LiteLLM's settings or the environment needs what is left out here."""
+    # First, because another version may lack some of the settings.
     return (
-        call.keys() <= _arguments
+        litellm.completion is _known_completion()
+        and call.keys() <= _arguments
         and isinstance(call.get("timeout"), float)
         and bool(call.get("api_key"))
         and all(isinstance(message["content"], str) for message in call["messages"])
         and not any(_settings_of(litellm))
         and all(not called or called == _WITHOUT_EFFECT for called in _callbacks_of(litellm))
         and not any(name in os.environ for name in _variables)
-        and litellm.completion is _known_completion()
     )
 
 

@@ -217,3 +217,19 @@ def test_the_same_recorded_reply(
         with use_cassette(cassette_of(case, tmp_path), match_body=False):
             outcomes.append(came_of(lambda: provider.get_response("Answer.", "A source.", model)))
     assert outcomes[0] == outcomes[1]
+
+
+def test_a_users_callback_and_replacement_of_completion_are_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that watches or replaces `litellm.completion` would otherwise miss the call."""
+    import litellm
+
+    call = {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "x"}], "timeout": 60.0}
+    call |= {"api_key": "no-key"}
+    assert direct._is_plain(litellm, call)
+    assert not direct._is_plain(litellm, {**call, "drop_params": True})
+    with monkeypatch.context() as patch:
+        patch.setattr(litellm, "success_callback", [print])
+        assert not direct._is_plain(litellm, call)
+    with monkeypatch.context() as patch:
+        patch.setattr(litellm, "completion", lambda **_: "replaced")
+        assert direct.complete(litellm, call) == "replaced"
