@@ -6,6 +6,7 @@ entry of the same name in the global config is laid over them, field by field.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -74,7 +75,7 @@ class ModelConfig(_Strict):
         if (self.cost_input is None) != (self.cost_output is None):
             raise ValueError("cost_input and cost_output belong together: write both (0 for free) or neither")
         rates = (self.cost_cached_input, self.cost_cache_write, self.cost_reasoning, self.cost_per_request or None)
-        if self.cost_input is None and any(rate is not None for rate in rates):
+        if self.cost_input is None and rates != (None, None, None, None):
             raise ValueError("a price needs cost_input and cost_output (0 for free)")
         return self
 
@@ -198,7 +199,7 @@ class ProviderConfig(_Strict):
     @model_validator(mode="after")
     def _models_agree(self) -> Self:
         names = [model.name for model in self.models]
-        if doubles := sorted({name for name in names if names.count(name) > 1}):
+        if doubles := sorted(name for name, times in Counter(names).items() if times > 1):
             raise ValueError(f"model {doubles[0]!r} is listed twice; remove one")
         defaults = [model.name for model in self.models if model.default]
         if self.default_model is not None:
@@ -271,8 +272,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def _unique(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        double = next(key for key in keys if keys.count(key) > 1)
+        double = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
         raise ConfigError(f"{path}: duplicate key {double!r}; remove one")
     return found
 

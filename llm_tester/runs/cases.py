@@ -13,6 +13,7 @@ import inspect
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,8 @@ def _modules(root: Path) -> list[str]:
 def _listed(directory: Path) -> list[Path]:
     """The entries of a directory, sorted, without hidden files; empty if there is no such directory."""
     try:
-        return sorted(path for path in directory.iterdir() if not path.name.startswith("."))
+        # Names compare several times as fast as paths.
+        return [path for path in sorted(directory.iterdir(), key=attrgetter("name")) if not path.name.startswith(".")]
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -167,9 +169,10 @@ def _of_module(directory: Path, problems: list[str]) -> Iterator[Case]:
     titles = Counter((item.name, item.variant) for item in items)
     if doubles := sorted(name for (name, _), times in titles.items() if times > 1):
         raise CaseError(f"{directory / 'model.py'}: get_test_cases() returned the case {doubles[0]!r} twice")
+    real = directory.resolve()
     for item in items:
         try:
-            yield _case(directory, item)
+            yield _case(directory, item, kind, real)
         except CaseError as error:
             problems.append(str(error))
 
@@ -225,15 +228,17 @@ def _from_files(tests: Path) -> Iterator[_Item]:
     if not places:
         raise CaseError(f"{tests}: has no case; a case is prompts/<case>.txt, sources/<case>.txt and expected/")
     files: dict[str, list[Path]] = defaultdict(list)
+    owners = named | names
     for path in _listed(tests / "files"):
-        files[_owner(path.name, named | names)].append(path)
+        files[_owner(path.name, owners)].append(path)
+    prompt_files, source_files, expected_files = tests / "prompts", tests / "sources", tests / "expected"
     for prompt, (name, variant) in sorted(places.items()):
         yield _Item(
             name=name,
             variant=variant,
-            prompt_path=tests / "prompts" / f"{prompt}.txt",
-            source_path=tests / "sources" / f"{name}.txt",
-            expected_path=tests / "expected" / f"{name}.json",
+            prompt_path=prompt_files / f"{prompt}.txt",
+            source_path=source_files / f"{name}.txt",
+            expected_path=expected_files / f"{name}.json",
             files=tuple(files[name]),
         )
 
@@ -259,7 +264,7 @@ def _owner(file: str, names: set[str]) -> str:
     return ""
 
 
-def _case(directory: Path, item: _Item) -> Case:
+def _case(directory: Path, item: _Item, kind: type[BaseModel], real: Path) -> Case:
     files = tuple(directory / path for path in item.files)
     for path in files:
         if not path.is_file():
@@ -268,10 +273,10 @@ def _case(directory: Path, item: _Item) -> Case:
         module=directory.name,
         name=item.name,
         variant=item.variant,
-        directory=directory.resolve(),
+        directory=real,
         prompt=_text(directory, item, "prompt"),
         source=_text(directory, item, "source"),
-        expected=_expected(directory, item),
+        expected=_expected(directory, item, kind),
         files=files,
     )
 
@@ -292,8 +297,7 @@ def _text(directory: Path, item: _Item, what: str) -> str:
         raise CaseError(f"{path}: cannot be read as UTF-8 text ({error})") from error
 
 
-def _expected(directory: Path, item: _Item) -> Any:
-    kind = load_model_class(directory)
+def _expected(directory: Path, item: _Item, kind: type[BaseModel]) -> Any:
     if "expected" not in item.model_fields_set:
         return read_expected(_text(directory, item, "expected"), kind, str(directory / (item.expected_path or "")))
     check_expected(item.expected, kind, f"{directory / 'model.py'}: case {item.name!r}: expected")

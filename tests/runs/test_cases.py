@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from counting import calls_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_cases import LAMP, openai_entry, write_case
@@ -61,6 +62,17 @@ def class_of(root: Path, model: str, **siblings: str) -> type:
     for name, text in siblings.items():
         (directory / f"{name}.py").write_text(dedent(text))
     return load_model_class(directory)
+
+
+def test_the_work_of_finding_cases_grows_with_the_cases(tmp_path: Path) -> None:
+    work: list[int] = []
+    for count in (40, 80):
+        root = tmp_path / str(count)
+        for number in range(count):
+            write_case(root, name=f"case{number}", files="x")
+        discover(root)
+        work.append(calls_of(lambda root=root: discover(root)))  # type: ignore[misc]
+    assert work[1] < work[0] * 2.1
 
 
 class TestTheClass:
