@@ -254,7 +254,7 @@ class Cassette:
             self._has_failed = True
             return
         headers = response["headers"]
-        body = bodies.encode(response["body"], headers.get("content-type", [""])[0], self.scrubber)
+        body = bodies.encode_reply(response["body"], headers.get("content-type", [""])[0], self.scrubber)
         kept = {"status": response["status"], "headers": kept_headers(headers, self.scrubber), "body": body}
         origin = self.scrubber.text(self.origin or urlsplit(request.parts["uri"]).netloc)
         facts = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "origin": origin, "seconds": round(seconds, 3)}

@@ -46,8 +46,7 @@ def _item(head: str, value: Any, indent: str) -> Iterator[str]:
         yield from _lines(value, indent)
     elif isinstance(value, str) and "\n" in value.strip("\n") and value[0] != "\t" and not _NOT_IN_BLOCK.search(value):
         yield f"{head} {_block_header(value)}"
-        lines = value.removesuffix("\n").split("\n")
-        yield from (f"{indent}{line}" if line else "" for line in lines)
+        yield "\n".join(f"{indent}{line}" if line else "" for line in value.removesuffix("\n").split("\n"))
     else:
         yield f"{head} {_scalar(value)}"
 

@@ -102,7 +102,7 @@ def _without_part(path: Path, data: bytes) -> bytes:
 
 
 # What is no line of an interaction as we write it.
-_OTHER_LINE = re.compile(r"^(?!- |  |# end$|$)", re.MULTILINE)
+_OTHER_LINE = re.compile(r"\n(?!- |  |# end\n|# end\Z|\n|\Z)")
 _HEAD = re.compile(r"format: .*\nmetadata:.*\n(?:  .*\n)*interactions:\n")
 
 

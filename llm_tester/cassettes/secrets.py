@@ -57,13 +57,14 @@ _KEY_SHAPES = re.compile(
     """,
     re.VERBOSE,
 )
-# Each of the shapes has one of these and is as long; looking for that first is 50 times faster than the expression.
-_SHORTEST_SHAPE = 15
-_MARKS = (
-    *("sk-", "pk-", "rk-", "sk_", "pk_", "rk_", "AIza", "ya29.", "gsk_", "xai-", "pplx-", "csk", "nvapi-", "fw_"),
-    *("tgp_v1_", "r8_", "hf_", "jina_", "tvly-", "lsv2_", "npm_", "dapi", "AKIA", "ASIA", "gh", "github_pat_"),
-    *("glpat-", "xox", "eyJ", "earer", "PRIVATE KEY-----"),
+# What each of the shapes begins with: the expression is tried only there, because trying it everywhere takes half a
+# second per megabyte.
+_BEGINNINGS = (
+    *("sk-", "pk-", "rk-", "sk_", "pk_", "rk_", "AIza", "ya29.", "gsk_", "xai-", "pplx-", "csk-", "nvapi-", "fw_"),
+    *("tgp_v1_", "r8_", "hf_", "jina_", "tvly-", "lsv2_", "pcsk_", "npm_", "dapi", "AKIA", "ASIA", "gho_", "ghp_"),
+    *("ghr_", "ghs_", "ghu_", "github_pat_", "glpat-", "xox", "eyJ", "bearer", "Bearer", "-----BEGIN "),
 )
+_SHORTEST_SHAPE = 15
 
 # Query and form parameters that carry credentials: Google's key, Azure's and AWS's signatures, OAuth's names. Names
 # such as page_token or country_code are none of them: two requests that differ there are two requests.
@@ -145,11 +146,34 @@ def changes() -> int:
 
 def find_key_shapes(text: str) -> list[str]:
     """The first characters of everything in a text that looks like a key, enough to find it, too few to use it."""
-    return [f"{match.group()[:7]}…" for match in _KEY_SHAPES.finditer(text)] if _may_hold_a_shape(text) else []
+    return [f"{match.group()[:7]}…" for match in _key_shapes(text)]
 
 
-def _may_hold_a_shape(text: str) -> bool:
-    return len(text) >= _SHORTEST_SHAPE and any(mark in text for mark in _MARKS)
+def _key_shapes(text: str) -> Iterator[re.Match[str]]:
+    """What looks like a key, in order, as `finditer` finds it."""
+    if len(text) < _SHORTEST_SHAPE:
+        return
+    end = 0
+    for start in sorted(_places_of_beginnings(text)):
+        if start >= end and (match := _KEY_SHAPES.match(text, start)):
+            yield match
+            end = match.end()
+
+
+def _places_of_beginnings(text: str) -> Iterator[int]:
+    for beginning in _BEGINNINGS:
+        place = text.find(beginning)
+        while place >= 0:
+            yield place
+            place = text.find(beginning, place + 1)
+
+
+def _without_key_shapes(text: str) -> str:
+    parts, end = [], 0
+    for match in _key_shapes(text):
+        parts += [text[end : match.start()], PLACEHOLDER]
+        end = match.end()
+    return "".join([*parts, text[end:]]) if parts else text
 
 
 def _hexadecimal(digits: str) -> str:
@@ -225,7 +249,7 @@ class Scrubber:
         if len(text) >= _SHORTEST_SECRET:
             for known in self._known:
                 text = known.sub(PLACEHOLDER, text)
-        return _KEY_SHAPES.sub(PLACEHOLDER, text) if _may_hold_a_shape(text) else text
+        return _without_key_shapes(text)
 
     def bytes(self, data: bytes) -> bytes:
         """Bytes of any kind without secrets."""

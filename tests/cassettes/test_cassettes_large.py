@@ -5,18 +5,18 @@ What is counted are writes, syncs and function calls: each must grow with what i
 
 import json
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from counting import calls_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm_tester import cassettes
 from llm_tester.cassettes import Cassette
 from llm_tester.cassettes._recent import reset
+from llm_tester.cassettes.cassette import reply_of
 from llm_tester.cassettes.secrets import Scrubber
 
 HEADERS = {"content-type": ["application/json"]}
@@ -39,22 +39,6 @@ def record(cassette: Cassette, number: int, content: str = "yes") -> None:
 
 def numbers(path: Path) -> list[int]:
     return [interaction.request["body"]["json"]["n"] for interaction in opened(path, "none").interactions]
-
-
-def calls_of(work: Callable[[], object]) -> int:
-    """How many function calls some work makes."""
-    count = 0
-
-    def note(frame: object, event: str, argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(note)
-    try:
-        work()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 @pytest.fixture
@@ -214,3 +198,45 @@ class TestOpening:
         first.interactions[0].recorded["provider"] = "p"
         assert second.interactions[0].request["body"] == {"json": {"n": 0}}
         assert "provider" not in opened(path).interactions[0].recorded
+
+
+LARGE: dict[str, Any] = {
+    "items": [{"n": n, "x": 1 / (n + 1), "text": f'é 😀 \u2028 {n}\n"', "none": None} for n in range(3000)]
+}
+
+
+class TestLargeReplies:
+    def through(self, path: Path, body: bytes) -> bytes:
+        cassette = opened(path)
+        asked = cassette.request("GET", "http://a.test/v1", {}, b"")
+        cassette.record(asked, {"status": 200, "headers": HEADERS, "body": body}, 0.1)
+        again = opened(path, "none")
+        found = again.play(again.request("GET", "http://a.test/v1", {}, b""))
+        assert found is not None
+        return reply_of(found)[2]
+
+    def test_large_json_is_replayed_as_the_same_value(self, path: Path) -> None:
+        assert json.loads(self.through(path, json.dumps(LARGE).encode())) == LARGE
+
+    def test_large_json_reads_as_lines(self, path: Path) -> None:
+        value = {"items": [{"n": n, "text": "x" * 20} for n in range(5000)]}
+        self.through(path, json.dumps(value).encode())
+        assert path.read_text().count('\n           "n": ') == 5000
+
+    @pytest.mark.parametrize("odd", ['"a": 1, "a": 2', '"a": NaN', '"a": 1e999', '"a": "\\ud800"', '"a": 1.0e5'])
+    def test_what_json_libraries_would_change_is_kept_as_it_came(self, odd: str, path: Path) -> None:
+        body = f'{{{odd}, "long": "{"x" * 100_000}"}}'.encode()
+        assert json.loads(self.through(path, body), object_pairs_hook=repr) == json.loads(body, object_pairs_hook=repr)
+
+    def test_a_key_in_large_json_is_redacted(self, path: Path) -> None:
+        key = "sk-" + "abcd1234" * 4
+        value = {**LARGE, "said": f'"{key}"', "task-force": "risk-based, disk-like; a bright light"}
+        body = self.through(path, json.dumps(value).encode())
+        assert key not in path.read_text()
+        assert json.loads(body) == {**value, "said": '"REDACTED"'}
+
+    def test_opening_works_as_for_small_replies(self, path: Path) -> None:
+        """The reply is one text for YAML, however many values it has."""
+        self.through(path, json.dumps(LARGE).encode())
+        reset()
+        assert calls_of(lambda: opened(path)) < 3000
