@@ -205,7 +205,9 @@ class Chunks:
         if self._budget and workers is None:
             raise BudgetError("max_cost with an executor needs workers=…, the number of its processes, to divide it")
         self._running: dict[Future[Done], tuple[Chunk, list[int], bool]] = {}
+        # Units that the budget's part of their chunk did not allow, and whether any other was done since they were.
         self._refused: list[int] = []
+        self._helped = True
         self._deaths: dict[int, int] = {}
         self._ended: queue.SimpleQueue[Future[Done]] = queue.SimpleQueue()
 
@@ -260,14 +262,15 @@ class Chunks:
         while self._workers is None or len(self._running) < self._workers:
             if not (indices := self._next()):
                 break
-            self._submit(indices, last=False)
+            self._submit(indices)
         if not self._running and self._refused:
-            # Other chunks have given back what they did not need: now one chunk at a time gets all of it.
+            # Other chunks have given back what they did not need: now one chunk at a time gets all of it. If that does
+            # not help, calls in flight may have had it: one at a time, what is refused now cannot be paid.
             name = self._units[self._refused[0]].provider
-            size = self._size[name]
-            same = [index for index in self._refused if self._units[index].provider == name][:size]
+            same = [index for index in self._refused if self._units[index].provider == name][: self._size[name]]
             self._refused = [index for index in self._refused if index not in set(same)]
-            self._submit(same, last=True)
+            last, self._helped = not self._helped, False
+            self._submit(same, last=last, alone=True)
 
     def _next(self) -> list[int]:
         """The units of the next chunk: of the provider with the fewest chunks under way."""
@@ -283,12 +286,12 @@ class Chunks:
         size = min(self._size[name], -(-len(units) // max(1, self._most[name] - running[name])))
         return [units.popleft() for _ in range(min(size, len(units)))]
 
-    def _submit(self, indices: list[int], *, last: bool) -> None:
+    def _submit(self, indices: list[int], *, last: bool = False, alone: bool = False) -> None:
         units = tuple(self._units[index] for index in indices)
         share = None
         if self._budget and self._workers:
-            share = self._budget.lend(1 if last else self._workers - len(self._running))
-        chunk = Chunk(units, self._threads, self._most[units[0].provider], share)
+            share = self._budget.lend(1 if alone else self._workers - len(self._running))
+        chunk = Chunk(units, 1 if last else self._threads, self._most[units[0].provider], share)
         future = self._pool.submit(chunk)
         self._running[future] = chunk, indices, last
         future.add_done_callback(self._ended.put)
@@ -307,6 +310,7 @@ class Chunks:
             if not last and self._budget and all(result.error == BudgetError.__name__ for result in results):
                 self._refused.append(indices[number])
             else:
+                self._helped = True
                 yield indices[number], results
 
     def _lost(self, future: "Future[Done]", error: BaseException) -> Iterator[Finished]:
