@@ -96,19 +96,26 @@ def write_project(directory: Path, port: int, cases: int) -> None:
             (module / "tests" / folder / f"case{number}.{suffix}").write_text(text)
 
 
+def used_cpu() -> float:
+    """Seconds of CPU that this process and those of its children that have ended used so far."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(item.ru_utime + item.ru_stime for item in used)
+
+
 def run(directory: Path, at_once: int, options: dict[str, Any]) -> None:
-    """Runs the cases in this process, and prints the seconds of the run and of its CPU."""
+    """Runs the cases in this process, and prints the seconds of the run, on the clock and of CPU."""
     import litellm  # noqa: F401 (its import is not a part of the run)
 
     from llm_tester import LLMTester
 
     tester = LLMTester(["x"], config_path=directory / "config.json")
-    started = time.perf_counter()
+    before, started = used_cpu(), time.perf_counter()
     results = tester.run_tests(concurrency=at_once, **options).results
     seconds = time.perf_counter() - started
     assert all(result.status == "ok" for result in results), next(r.problem for r in results if r.status != "ok")
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    print(json.dumps({"seconds": seconds, "cpu": sum(item.ru_utime + item.ru_stime for item in used)}))
+    for child in multiprocessing.active_children():
+        child.join()
+    print(json.dumps({"seconds": seconds, "cpu": used_cpu() - before}))
 
 
 def measure(port: int, arguments: argparse.Namespace, options: dict[str, Any]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from ..utils.lean import lean
 from .cases import Case
 from .results import CaseKey, CaseRecord, CaseResult, Place, RunResult
 from .units import Unit, skipped
@@ -38,7 +39,7 @@ class Kept(NamedTuple):
 def record_of(case: Case) -> CaseRecord:
     """A case as the results save it."""
     shared = {name: getattr(case, name) for name in CaseRecord.model_fields}
-    return CaseRecord(**shared | {"files": tuple(path.name for path in case.files)})
+    return lean(CaseRecord(**shared | {"files": tuple(path.name for path in case.files)}))
 
 
 def due(units: Iterable[Unit], previous: RunResult) -> list[Unit]:

@@ -11,6 +11,7 @@ from ..cassettes import versions
 from ..errors import ResultsError
 from ..usage import UsageData, format_spent, format_usd
 from ..utils.files import write_own
+from ..utils.lean import lean
 from ._forms import is_nothing
 from .scoring import Counts, FieldScore
 
@@ -153,6 +154,16 @@ class CaseResult(OfModel, OfCase):
     def explanation(self) -> str | None:
         """What is wrong, and the command that fixes it if there is one; None if nothing is wrong."""
         return f"{self.problem}; to record: {self.command}" if self.command and self.is_incomplete else self.problem
+
+    def kept(self, run_id: str) -> "CaseResult":
+        """This result as a run keeps it, in little memory.
+
+        Args:
+            run_id: the run's id.
+        """
+        # A user's class may hold more than fields.
+        usage = lean(self.usage) if type(self.usage) is UsageData else self.usage
+        return lean(self, run_id=run_id, usage=usage, fields=tuple(map(lean, self.fields)))
 
     def skipped(self, problem: str) -> "CaseResult":
         """The result of the same call if it had been skipped.

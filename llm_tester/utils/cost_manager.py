@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..errors import ResultsError
 from ..usage import UsageData, add_usd, format_spent, format_sum
 from .files import write_own
+from .lean import lean
 
 __all__ = ["CostReport", "CostRow", "CostTracker", "UsageData"]
 
@@ -244,7 +245,7 @@ class CostTracker:
         place = _place(row)
         with self._lock:
             known = self._rows.get(place)
-            self._rows[place] = row if known is None else known.plus(row)
+            self._rows[place] = lean(row if known is None else known.plus(row))
 
     def report(self) -> CostReport:
         """What was added so far."""
