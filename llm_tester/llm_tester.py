@@ -226,7 +226,7 @@ class LLMTester:
             )
 
         def take(index: int, results: tuple[CaseResult, ...]) -> None:
-            fresh[index] = tuple(result.kept(run_id) for result in results)
+            fresh[index] = tuple(result.of_run(run_id) for result in results)
             for number, result in enumerate(fresh[index], 1):
                 self._count(run_id, result)
                 if on_result:

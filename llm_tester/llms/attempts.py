@@ -113,6 +113,10 @@ def _attempt(
     ):
         try:
             reply, usage = _measured(provider, model, api, call)
+            if call.recorded:
+                _note(provider, usage, call, failures.attempts + usage.attempts)
+            # Here, so that a reply that cannot be written is counted as one that may have been billed.
+            call.write()
         except Exception as error:
             # A copy, because a class may raise one instance again and again.
             ours = copy.copy(_ours(error, provider, model))
@@ -136,8 +140,6 @@ def _attempt(
             usage = usage.model_copy(update=counts)
         if (budget := active_budget()) is not None and not usage.replayed:
             budget.note_reply(f"{provider.config.name}, {model.name}", usage.completion_tokens)
-        if call.recorded:
-            _note(provider, usage, call)
         return reply, usage
 
 
@@ -231,7 +233,7 @@ def _disagreement(found: Quote) -> str | None:
     return f"{found.chosen.source} and {found.other.source} disagree (USD per million tokens): {rates}"
 
 
-def _note(provider: "BaseLLM", usage: UsageData, call: cassettes.Call) -> None:
+def _note(provider: "BaseLLM", usage: UsageData, call: cassettes.Call, attempts: int) -> None:
     """Writes provider, model, usage and cost into what the attempt recorded."""
     counts = usage.model_dump(include=set(TOKEN_COUNTS))
     call.annotate(
@@ -241,7 +243,7 @@ def _note(provider: "BaseLLM", usage: UsageData, call: cassettes.Call) -> None:
         usage=counts if usage.total_tokens else None,
         cost_usd=usage.total_cost,
         origin=provider.config.origin,
-        attempts=usage.attempts if usage.attempts > 1 else None,
+        attempts=attempts if attempts > 1 else None,
     )
 
 

@@ -155,8 +155,8 @@ class CaseResult(OfModel, OfCase):
         """What is wrong, and the command that fixes it if there is one; None if nothing is wrong."""
         return f"{self.problem}; to record: {self.command}" if self.command and self.is_incomplete else self.problem
 
-    def kept(self, run_id: str) -> "CaseResult":
-        """This result as a run keeps it, in little memory.
+    def of_run(self, run_id: str) -> "CaseResult":
+        """This result as a run holds it, in little memory.
 
         Args:
             run_id: the run's id.

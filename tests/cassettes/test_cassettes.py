@@ -367,7 +367,7 @@ class TestMetadata:
                 assert [item.response["status"] for item in cassette.interactions] == [200]
 
     def test_interactions_are_in_the_order_in_which_they_were_asked(self, path: Path) -> None:
-        """The first request is answered last; the file has it first."""
+        """The first request is answered last; at the end of the block, the file has it first."""
         second_is_answered = threading.Event()
 
         def answer(seen: Seen) -> Reply:
@@ -386,7 +386,8 @@ class TestMetadata:
                 first.join(0.001)
             ask("httpx", "GET", f"{server.url}/second")
             first.join()
-            uris = [item.request["uri"] for item in cassette.interactions]
+        uris = [item.request["uri"] for item in Cassette(path).interactions]
+        assert uris == [item.request["uri"] for item in cassette.interactions]
         assert [uri.rpartition("/")[2] for uri in uris] == ["first", "second"]
 
     def test_what_changes_every_time_may_be_ignored(self, path: Path) -> None:
