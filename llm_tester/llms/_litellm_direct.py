@@ -25,8 +25,8 @@ from .. import catalog
 
 __all__ = ["complete", "is_known_version", "reset"]
 
-# Minor versions of LiteLLM.
-_VERSIONS = ("1.110",)
+# Versions of LiteLLM.
+_VERSIONS = ("1.110.2",)
 # What a call may consist of; all other parameters need parts of `completion()` that are left out here.
 _ARGUMENTS = (
     "model messages timeout max_retries temperature response_format api_key api_base max_tokens max_completion_tokens "
@@ -140,12 +140,14 @@ def _is_plain(litellm: ModuleType, call: Mapping[str, Any]) -> bool:
         and not any(_settings_of(litellm))
         and all(not called or called == _WITHOUT_EFFECT for called in _callbacks_of(litellm))
         and not any(name in os.environ for name in _variables)
+        # What `litellm.OpenAIConfig(...)` set for all calls.
+        and not litellm.OpenAIConfig.get_config()
     )
 
 
 def is_known_version() -> bool:
     """Whether the installed LiteLLM is one that was compared."""
-    return ".".join(catalog.litellm_version().split(".")[:2]) in _VERSIONS
+    return catalog.litellm_version() in _VERSIONS
 
 
 @functools.cache

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 from ..cassettes.context import current, injected_faults
 from ..errors import ResultsError
 from ..llms._attachments import File
+from ..llms._schema import schema_text
 from ..llms.base import BaseLLM
 from ..settings import settings
 from ..usage import UsageData
@@ -155,7 +156,7 @@ def fingerprint(
         "price": asdict(provider.price(model)) | {"source": config.price_source},
         "texts": list(texts),
         "files": [[file.path.name, file.media_type, _digest(file.data())] for file in files],
-        "schema": wanted.model_json_schema(),
+        "schema": schema_text(wanted),
         "ignore": list(config.ignore),
         "recording": _digest(recording),
     }

@@ -231,5 +231,8 @@ def test_a_users_callback_and_replacement_of_completion_are_respected(monkeypatc
         patch.setattr(litellm, "success_callback", [print])
         assert not direct._is_plain(litellm, call)
     with monkeypatch.context() as patch:
+        patch.setattr(litellm.OpenAIConfig, "frequency_penalty", 1)
+        assert not direct._is_plain(litellm, call)
+    with monkeypatch.context() as patch:
         patch.setattr(litellm, "completion", lambda **_: "replaced")
         assert direct.complete(litellm, call) == "replaced"
