@@ -42,7 +42,6 @@ def _litellm() -> ModuleType:
     # Without these, importing LiteLLM fetches its price map and header list from the network.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS", "True")
-    _silence()
     with collector_at_rest():
         import litellm
 
@@ -127,6 +126,8 @@ class LiteLLMProvider(BaseLLM):
         files: tuple[File, ...] = (),
         timeout: float = 60.0,
     ) -> tuple[str, dict[str, Any]]:
+        # At each call: a test runner puts the filters of warnings back after each test.
+        _silence()
         litellm = _litellm()
         call = self._arguments(model_name, timeout, model_class)
         call["messages"] = _messages(prompt, system_prompt, files)

@@ -206,7 +206,7 @@ def _repeats(unit: Unit) -> range:
 
 def _fingerprint(unit: Unit, provider: BaseLLM) -> str | None:
     """What the unit's kept replies must be made from; None if none may be used or kept."""
-    if unit.record in ("all", "rewrite") or not is_keepable(provider):
+    if unit.record in ("off", "all", "rewrite") or not is_keepable(provider):
         return None
     try:
         case = unit.case

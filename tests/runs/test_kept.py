@@ -225,6 +225,14 @@ def test_replies_are_kept_for_as_many_repeats_as_were_replayed(
     assert len(Kept.model_validate_json(kept_file(tmp_path).read_bytes()).replies) == 2
 
 
+@pytest.mark.parametrize("record", ["off", "all", "rewrite"])
+def test_a_run_that_calls_every_time_uses_no_kept_reply(record: str, cassette: Path) -> None:
+    _config(entry={"max_attempts": 1})
+    run(record="none")
+    [result] = run(record=record).results
+    assert (result.status, result.error, result.kept) == ("failed", "ConnectionError", False)
+
+
 def test_a_failed_call_is_never_kept(tmp_path: Path, cassette: Path) -> None:
     kept_file(tmp_path).unlink()
     _edit(Path("cases/products/tests/prompts/lamp.txt"), "Extract", "Find")
