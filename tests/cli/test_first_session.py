@@ -1,6 +1,7 @@
 """A new user's first session: the console scripts in a new folder, with the mistakes that people make."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def test_init_writes_a_sample_that_runs_and_tests_at_once(tmp_path: Path) -> Non
     assert first.returncode == 0, first.stdout
     run = run_script("llm-tester", "run", cwd=tmp_path)
     assert run.returncode == 0, run.stdout
-    assert "replayed: SmolLM2" in run.stdout
+    # With other versions than those that the sample's reply was kept with, the recording is replayed.
+    assert re.search("(replayed|kept replay): SmolLM2", run.stdout)
     assert "spent: $0\n" in run.stdout
     written = {path.name for path in (tmp_path / "llm_tester_results").iterdir()}
     assert written == {"results.json", "report.md", "report.html", "costs.json", "costs.md", ".costs.lock"}
