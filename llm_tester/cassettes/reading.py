@@ -3,11 +3,9 @@
 Plain vcrpy cassettes (`version: 1`, bodies as strings) are read as well; recording into one writes it in our format.
 """
 
-import contextlib
-import gc
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +13,7 @@ import yaml
 
 from ..errors import CassetteError
 from . import _recent, bodies
+from .importing import collector_at_rest
 from .secrets import Scrubber
 from .storage import END, FORMAT, KEPT_HEADERS, Interaction
 
@@ -62,24 +61,12 @@ def load(path: Path) -> File:
         text = whole.decode()
     except UnicodeDecodeError as error:
         raise CassetteError(f"{path}: is not UTF-8 text ({error}); the file was left as it is") from error
-    with _without_collector():
+    with collector_at_rest():
         if (parts := _ours(text)) is None:
             return File(*_parsed(path, text), None)
         head, texts = parts
         is_marked = text.endswith(END) and all(one.endswith(_MARK) for one in texts)
         return File(*_of_ours(path, text, head, texts), head if is_marked and whole == data else None)
-
-
-@contextlib.contextmanager
-def _without_collector() -> Iterator[None]:
-    """Rests Python's garbage collector, which looks through everything read so far again and again."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 _MARK = f"\n{END}".removesuffix("\n")

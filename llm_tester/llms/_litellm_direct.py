@@ -1,6 +1,6 @@
 """Calls LiteLLM's routes without its outer `completion()`, which takes most of a call's CPU.
 
-`completion()` prepares a call anew each time (130 to 470 µs for the parameters alone), looks up what it costs, and
+`completion()` prepares each call from nothing (130 to 470 µs for the parameters alone), looks up what it costs, and
 logs it in a thread. Here what depends on the config is prepared once, and the route's own code in LiteLLM does the
 rest: it writes the request, sends it with LiteLLM's HTTP client, and reads the reply. Nothing of LiteLLM is patched or
 switched.

@@ -183,7 +183,7 @@ class Chunks:
 
     Raises:
         BudgetError: there is a budget, and it is unknown into how many parts to divide it.
-        ConfigError: likewise for a provider's limits.
+        ConfigError: a provider has limits, and it is unknown into how many parts to divide them.
     """
 
     def __init__(
