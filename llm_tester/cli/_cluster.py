@@ -31,7 +31,8 @@ def cluster(address: str | None, workers: int | None) -> Iterator[tuple[Executor
     except ImportError as error:
         raise ConfigError("--dask needs the extra dask: pip install 'llm_tester[dask]'") from error
     try:
-        client = Client(address, timeout=10, set_as_default=False)
+        # Dask's own setting says how long it tries: distributed.comm.timeouts.connect.
+        client = Client(address, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ConfigError(f"--dask {address}: no Dask scheduler answers there: {error}") from error
     with client:

@@ -19,6 +19,7 @@ from standins import Fault, StandIn
 
 from llm_tester import BaseLLM, LLMTester, ModelConfig
 from llm_tester.errors import BudgetError, ConfigError
+from llm_tester.llms import rates
 from llm_tester.llms.provider_factory import register_provider_class
 
 Write = Callable[..., Path]
@@ -30,7 +31,10 @@ SMALL = {"params": {"max_tokens": 20}}
 
 
 class Workers:
-    """An executor whose tasks run one after the other in a thread of no context, and are kept."""
+    """An executor whose tasks run one after the other in a thread of no context, and are kept.
+
+    Each has rate limits of its own, as in a process of its own.
+    """
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1)
@@ -38,6 +42,7 @@ class Workers:
 
     def submit(self, work: Any, chunk: Any) -> Future[Any]:
         self.chunks.append(chunk)
+        self._pool.submit(rates.reset)
         return self._pool.submit(work, chunk)
 
     def shutdown(self) -> None:
@@ -280,7 +285,8 @@ def test_an_address_without_a_scheduler_is_an_error(cases: Path, write_config: W
 
     from llm_tester.__main__ import main
 
-    pytest.importorskip("distributed", reason="Dask is not installed (pip install 'llm_tester[dask]')")
+    dask = pytest.importorskip("dask", reason="Dask is not installed (pip install 'llm_tester[dask]')")
     write_config({"x": {"provider_type": "mock", "models": ["m"]}})
-    result = CliRunner().invoke(main, ["run", "--cases", str(cases), "--dask", "tcp://127.0.0.1:9"])
+    with dask.config.set({"distributed.comm.timeouts.connect": "300ms"}):
+        result = CliRunner().invoke(main, ["run", "--cases", str(cases), "--dask", "tcp://127.0.0.1:9"])
     assert (result.exit_code, "no Dask scheduler answers there" in result.output) == (2, True)
