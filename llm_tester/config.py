@@ -150,7 +150,8 @@ class ProviderConfig(_Strict):
         api_base: the address of the API (`base_url` is the same field).
         system_prompt: sent before each prompt.
         params: any further parameter of the call, LiteLLM's names; `temperature` is 0 by default.
-        timeout: seconds for one attempt.
+        timeout: seconds for one attempt, from connecting to the end of its reply.
+        max_reply_bytes: the most bytes that a reply may have, unpacked.
         max_attempts: tries in all, for rate limits, timeouts, connections and server errors.
         max_concurrency: live calls at once; None for as many as a run makes. Replays count for none of these limits.
         requests_per_minute: live requests in any 60 seconds, retries included; None for no limit.
@@ -174,6 +175,7 @@ class ProviderConfig(_Strict):
     system_prompt: str = ""
     params: dict[str, Any] = {}
     timeout: float = Field(default=60.0, gt=0, allow_inf_nan=False)
+    max_reply_bytes: int = Field(default=50_000_000, gt=0, strict=True)
     max_attempts: int = Field(default=3, ge=1, le=20)
     max_concurrency: int | None = Field(default=None, gt=0, strict=True)
     requests_per_minute: int | None = Field(default=None, gt=0, strict=True)

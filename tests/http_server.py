@@ -36,6 +36,7 @@ class Reply:
         chunks: sent as a chunked body instead.
         cut: only half of the body is sent, then the connection closes.
         reset: nothing is sent but a TCP reset.
+        raw: writes to the connection itself, in place of all of these; it ends when the client hangs up.
     """
 
     body: bytes = b""
@@ -44,6 +45,7 @@ class Reply:
     chunks: tuple[bytes, ...] = ()
     cut: bool = False
     reset: bool = False
+    raw: Callable[[socket.socket], None] | None = None
 
 
 def echo(seen: Seen) -> Reply:
@@ -124,6 +126,9 @@ class Server:
         reply = self.answer(seen)
         if reply.reset:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return False
+        if reply.raw is not None:
+            reply.raw(connection)
             return False
         lines = [f"{name}: {value}" for name, value in reply.headers.items()]
         body = b"" if seen.method == "HEAD" else reply.body

@@ -7,7 +7,7 @@
 import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .secrets import Scrubber
@@ -21,6 +21,9 @@ _LONGEST_KEY = 500
 
 # As YAML, a large value takes thirty times as long to read as it takes as JSON.
 _LARGE = 100_000
+
+# Packed bytes to unpack at a time, into 4 MB at most by gzip, and some 30 MB by brotli or two codings.
+_GZIP_STEP, _STEP = 4096, 32
 
 
 def encode_reply(body: bytes, content_type: str, scrubber: Scrubber) -> dict[str, Any] | None:
@@ -125,17 +128,29 @@ def decode(body: Mapping[str, Any] | None) -> bytes:
     raise ValueError(f"a body is {', '.join(map(str, body)) or 'empty'}; expected json, text, crlf or base64")
 
 
-def uncompressed(body: bytes, headers: Mapping[str, list[str]]) -> bytes | None:
+def uncompressed(
+    body: bytes, encoding: str, goes_on: Callable[[int], bool] = lambda _: True, library: Any = None
+) -> bytes | None:
     """A body as it was before its content encoding, as httpx decodes it; None if it cannot.
 
     Args:
         body: the bytes as they came.
-        headers: with lower-case names.
+        encoding: the header `content-encoding`.
+        goes_on: gets the number of bytes so far; if it says False, or raises, no more are decoded.
+        library: httpx2, to decode as that does.
     """
-    import httpx
-
-    encoding = {"content-encoding": ", ".join(headers.get("content-encoding", []))}
+    if library is None:
+        import httpx as library
+    parts, size = [], 0
+    # httpx decodes each part that it gets as a whole.
+    step = _GZIP_STEP if encoding in ("gzip", "deflate") else _STEP
+    packed: Iterator[bytes] = (body[start : start + step] for start in range(0, len(body), step))
     try:
-        return httpx.Response(200, headers=encoding, content=body).content
-    except httpx.DecodingError:
+        for part in library.Response(200, headers={"content-encoding": encoding}, content=packed).iter_bytes():
+            parts.append(part)
+            size += len(part)
+            if not goes_on(size):
+                break
+    except library.DecodingError:
         return None
+    return b"".join(parts)

@@ -1,6 +1,7 @@
 """What one attempt of a provider's call did over HTTP: its exchanges, live, recorded or replayed."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -45,7 +46,10 @@ class Call:
         replayed: the interactions that came from a cassette.
         recorded: the interactions that were written into one.
         cassette: the cassette they belong to; None if the attempt used none.
-        error: the cassette's first error, which an SDK may wrap or swallow.
+        error: the first error of the cassette or the guard, which an SDK may wrap or swallow.
+        timeout: seconds for all of it, from the first live request on; None for no limit.
+        max_reply_bytes: the most that a reply may have, unpacked; None for no limit.
+        deadline: when the timeout ends, by `time.monotonic`; None before the first live request.
     """
 
     exchanges: list[Exchange] = field(default_factory=list)
@@ -53,6 +57,21 @@ class Call:
     recorded: "list[Interaction]" = field(default_factory=list)
     cassette: "Cassette | None" = None
     error: LLMTesterError | None = None
+    timeout: float | None = None
+    max_reply_bytes: int | None = None
+    deadline: float | None = None
+
+    def begin(self) -> None:
+        """Starts the clock of the timeout, unless it runs: a redirect is a part of the same attempt."""
+        if self.deadline is None and self.timeout is not None:
+            self.deadline = time.monotonic() + self.timeout
+
+    def remaining(self, most: float | None = None) -> float | None:
+        """Seconds until the timeout ends, `most` at most; 0 after it, and `most` if there is none."""
+        if self.deadline is None:
+            return most
+        left = max(0.0, self.deadline - time.monotonic())
+        return left if most is None else min(most, left)
 
     @property
     def is_replay(self) -> bool:
@@ -72,11 +91,11 @@ class Call:
 
     @property
     def may_be_billed(self) -> bool | None:
-        """Whether a live request got no reply, or a reply without an error; None if there was no exchange."""
+        """Whether a live request got no reply, or one with a 2xx status; None if there was no exchange."""
         if not self.exchanges:
             return None
         live = [exchange for exchange in self.exchanges if exchange.sent and not exchange.replayed]
-        return any(exchange.status is None or exchange.status < 400 for exchange in live)
+        return any(exchange.status is None or exchange.status < 300 for exchange in live)
 
     def metadata(self, name: str) -> Any:
         """One value of the last interaction's metadata (`origin`, `at`, `model`, …); None if it has none."""
@@ -102,14 +121,19 @@ running: ContextVar[Call | None] = ContextVar("llm_tester_call", default=None)
 
 
 @contextlib.contextmanager
-def call() -> Iterator[Call]:
+def call(timeout: float | None = None, max_reply_bytes: int | None = None) -> Iterator[Call]:
     """Collects the exchanges of one attempt, across the threads and tasks that carry its context.
 
+    Args:
+        timeout: see `Call`.
+        max_reply_bytes: see `Call`.
+
     Raises:
+        UnusableReplyError: a reply was too large, or pointed to another host.
         CassetteMismatch: a request was not recorded, and something below swallowed or wrapped the error.
         CassetteError: a reply could not be written, and something below swallowed or wrapped the error.
     """
-    scope = Call()
+    scope = Call(timeout=timeout, max_reply_bytes=max_reply_bytes)
     token = running.set(scope)
     try:
         try:

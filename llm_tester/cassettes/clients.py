@@ -6,6 +6,7 @@ vcrpy's stub removes every patch of the process during each live request, so tha
 here the method below it is patched, which covers requests too.
 """
 
+import asyncio
 import functools
 import http
 import importlib
@@ -19,8 +20,7 @@ from typing import Any, Self
 from vcr.request import Request
 from vcr.stubs.httpx_stubs import vcr_handle_async_request, vcr_handle_request
 
-from ..errors import LLMTesterError
-from . import bodies
+from . import bodies, guard
 from .calls import Exchange, running
 from .cassette import Request as Asked
 from .cassette import reply_of
@@ -72,6 +72,7 @@ class _Exchange:
         self.cassette = current()
         self.asked: Asked | None = None
         self.sent = 0.0
+        self.uri = ""
         self.reply: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
@@ -80,11 +81,13 @@ class _Exchange:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is not None and not isinstance(error, LLMTesterError) and self.sent:
+        if error is not None and self.sent:
             _note_exchange(Exchange(time.perf_counter() - self.sent, sent=_was_sent(error)))
 
     def can_play_response_for(self, request: Request) -> bool:
         """Whether the request is answered here; the answer is in `reply`."""
+        guard.check_is_open()
+        self.uri = request.uri
         for entry in injected_faults():
             if (reply := entry.fault.meet(self.client, request)) is not None:
                 self.reply = reply
@@ -101,6 +104,7 @@ class _Exchange:
         self.reply = dict(zip(("status", "headers", "body"), reply_of(interaction), strict=True))
         seconds = interaction.recorded.get("seconds")
         _note_exchange(Exchange(seconds, self.reply["status"], replayed=True, body=self.reply["body"]))
+        guard.check_redirect(self.uri, self.reply["status"], self.reply["headers"])
         return True
 
     def play_response(self, request: Request) -> dict[str, Any]:
@@ -121,11 +125,14 @@ class _Exchange:
         """Records the reply, as it came over the wire or with its headers saying that it is decoded."""
         seconds = time.perf_counter() - self.sent
         lower = {str(name).lower(): [str(value) for value in values] for name, values in headers.items()}
-        if "content-encoding" in lower and (plain := bodies.uncompressed(body, lower)) is not None:
-            del lower["content-encoding"]
-            body = plain
+        if encodings := lower.get("content-encoding"):
+            plain = bodies.uncompressed(body, ", ".join(encodings), guard.check_size)
+            if plain is not None:
+                del lower["content-encoding"]
+                body = plain
         self.sent = 0.0
         _note_exchange(Exchange(seconds, status, body=body))
+        guard.check_redirect(self.uri, status, lower)
         if self.cassette is not None and self.asked is not None:
             self.cassette.record(self.asked, {"status": status, "headers": lower, "body": body}, seconds)
 
@@ -139,25 +146,30 @@ def _httpx(library: Any) -> Iterator[Target]:
     name = library.__name__
 
     def sync(below: Method, real: Method) -> Method:
+        send = guard.limited(real, library)
+
         def handle_request(self: Any, request: Any) -> Any:
             if not _is_routed():
                 return below(self, request)
             with _Exchange(name) as exchange:
-                return vcr_handle_request(exchange, real, library)(self, request)
+                return vcr_handle_request(exchange, send, library)(self, request)
 
         return handle_request
 
     def asynchronous(below: Method, real: Method) -> Method:
+        send = guard.limited_async(real, library)
+
         async def handle_async_request(self: Any, request: Any) -> Any:
             if not _is_routed():
                 return await below(self, request)
             with _Exchange(name) as exchange:
-                return await vcr_handle_async_request(exchange, real, library)(self, request)
+                return await vcr_handle_async_request(exchange, send, library)(self, request)
 
         return handle_async_request
 
     yield library.HTTPTransport, "handle_request", sync
     yield library.AsyncHTTPTransport, "handle_async_request", asynchronous
+    yield from guard.streams(library)
 
 
 def _aiohttp(library: Any) -> Iterator[Target]:
@@ -189,8 +201,9 @@ async def _aiohttp_exchange(request: Any, send: Callable[[Any], Awaitable[Any]],
     with _Exchange("aiohttp") as exchange:
         if exchange.can_play_response_for(asked):
             return build_response(asked, exchange.play_response(asked), [])
-        response = await send(request)
-        content = await response.read()
+        async with asyncio.timeout(guard.begin()):
+            response = await send(request)
+            content = await guard.read_async(response)
         if content:
             # Reading drained the stream that the caller may want to read.
             response.content = MockStream(content)
@@ -209,6 +222,7 @@ def _urllib3(library: Any) -> Iterator[Target]:
 
 def _urllib3_request(below: Method, real: Method) -> Method:
     from urllib3 import HTTPHeaderDict, HTTPResponse
+    from urllib3.exceptions import ReadTimeoutError
 
     def make_request(pool: Any, connection: Any, method: str, url: str, **options: Any) -> Any:
         if not _is_routed():
@@ -230,8 +244,9 @@ def _urllib3_request(below: Method, real: Method) -> Method:
                 return HTTPResponse(body, headers, status["code"], reason=status["message"], **made)
             if (tunnel := vars(connection).pop(_TUNNEL, None)) is not None:
                 tunnel()
+            guard.begin()
             sent = real(pool, connection, method, url, **{**options, "preload_content": False})
-            content = sent.read(decode_content=False)
+            content = guard.read(sent.stream(decode_content=False), ReadTimeoutError(pool, url, "the timeout is over"))
             lists: dict[str, list[str]] = {}
             for name, value in sent.headers.items():
                 lists.setdefault(name, []).append(value)

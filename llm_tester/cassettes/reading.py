@@ -254,7 +254,7 @@ def _lists(headers: Mapping[str, Any] | None) -> dict[str, list[str]]:
 def _from_vcrpy(body: str | bytes | None, headers: dict[str, list[str]]) -> dict[str, Any] | None:
     raw = body.encode() if isinstance(body, str) else body or b""
     # Some of vcrpy's stubs keep the header of a body that they have decoded already.
-    plain = bodies.uncompressed(raw, headers) if "content-encoding" in headers else None
+    plain = bodies.uncompressed(raw, ", ".join(headers["content-encoding"])) if "content-encoding" in headers else None
     headers.pop("content-encoding", None)
     kind = headers.get("content-type", [""])[0]
     return bodies.encode(raw if plain is None else plain, kind, Scrubber())

@@ -96,15 +96,17 @@ def _log_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
 
 
 @contextlib.contextmanager
-def call(*, over_http: bool = True) -> Iterator[Call]:
+def call(*, over_http: bool = True, timeout: float | None = None, max_reply_bytes: int | None = None) -> Iterator[Call]:
     """Collects the exchanges of one attempt; see `calls.call`.
 
     Args:
         over_http: whether the attempt may use HTTP, so that the clients must be patched.
+        timeout: seconds for all of its exchanges together; None for no limit.
+        max_reply_bytes: the most that a reply may have, unpacked; None for no limit.
     """
     if over_http:
         _process.patch()
-    with calls.call() as scope:
+    with calls.call(timeout, max_reply_bytes) as scope:
         yield scope
 
 

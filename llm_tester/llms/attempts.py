@@ -106,7 +106,11 @@ def _attempt(
 ) -> tuple[str, UsageData]:
     """Makes one attempt under the budget; what fails is added to the failures."""
     with (
-        cassettes.call(over_http=provider.uses_http) as call,
+        cassettes.call(
+            over_http=provider.uses_http,
+            timeout=provider.config.timeout,
+            max_reply_bytes=provider.config.max_reply_bytes,
+        ) as call,
         # Before the budget, so that a call that waits keeps no money from another one.
         rates.passing(provider.config) as passage,
         _reserved(provider, model, limits) as reservation,
