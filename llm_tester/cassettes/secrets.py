@@ -1,14 +1,14 @@
 """Keeps keys out of files: known values in every encoding, and everything that looks like a key."""
 
-import base64
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
+
+from . import _encodings
 
 __all__ = [
     "PLACEHOLDER",
@@ -176,61 +176,6 @@ def _without_key_shapes(text: str) -> str:
     return "".join([*parts, text[end:]]) if parts else text
 
 
-def _hexadecimal(digits: str) -> str:
-    return "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in digits)
-
-
-def _ways(characters: str) -> Iterator[str]:
-    """How a run of backslashes, or one other character, may be written: plain, percent-encoded, or escaped in JSON.
-
-    JSON within JSON escapes again, so one to four backslashes count as one.
-    """
-    if characters[0] == "\\":
-        length = len(characters)
-        yield rf"\\{{{length},{4 * length}}}"
-        yield f"(?:%5[cC]){{{length},{2 * length}}}"
-        yield rf"(?:\\{{1,4}}u005[cC]){{{length}}}"
-        return
-    yield re.escape(characters)
-    yield "".join("%" + _hexadecimal(f"{byte:02x}") for byte in characters.encode("utf-8", "surrogatepass"))
-    units = characters.encode("utf-16-be", "surrogatepass").hex()
-    yield "".join(rf"\\\\{{0,3}}u{_hexadecimal(units[at : at + 4])}" for at in range(0, len(units), 4))
-    if (short := json.dumps(characters)[1:-1]).startswith("\\") and short[1] != "u":
-        yield rf"\\\\{{0,3}}{re.escape(short[1])}"
-    if characters == "/":
-        yield r"\\\\{0,3}/"
-    if characters == " ":
-        yield r"\+"
-
-
-@lru_cache(maxsize=512)
-def _written(secret: str) -> re.Pattern[str]:
-    """A secret in plain, URL-encoded or JSON-escaped form, each character in any of them."""
-    runs = re.findall(r"\\+|[^\\]", secret, re.DOTALL)
-    return re.compile("".join(f"(?:{'|'.join(_ways(run))})" for run in runs))
-
-
-@lru_cache(maxsize=512)
-def _in_base64(secret: str) -> frozenset[str]:
-    """A secret inside a longer base64 text ("user:key"), as an expression for each of the three bit offsets.
-
-    The characters at its edges also encode its neighbours and are left out.
-    """
-    found = set()
-    for form in {
-        secret,
-        quote(secret, safe=""),
-        json.dumps(secret)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-    }:
-        raw = form.encode("utf-8", "surrogatepass")
-        for shift in range(3):
-            text = base64.b64encode(b"\0" * shift + raw).decode()
-            inner = text[-(-shift * 8 // 6) : (shift + len(raw)) * 8 // 6]
-            found.add(inner.replace("+", r"(?:[+-]|%2[bB])").replace("/", r"(?:[/_]|%2[fF]|\\{1,4}/)"))
-    return frozenset(found)
-
-
 class Scrubber:
     """Replaces secrets by `REDACTED`, the same way in what is recorded and in what is looked up.
 
@@ -239,16 +184,16 @@ class Scrubber:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = sorted(secrets, key=len, reverse=True)
-        self._known = [_written(secret) for secret in known]
-        if encoded := sorted({form for secret in known for form in _in_base64(secret)}, key=len, reverse=True):
-            self._known.append(re.compile("|".join(encoded)))
+        self._known = _encodings.KnownSecrets(secrets)
 
     def text(self, text: str) -> str:
         """A text without secrets."""
         if len(text) >= _SHORTEST_SECRET:
-            for known in self._known:
-                text = known.sub(PLACEHOLDER, text)
+            for pattern in self._known.patterns(text):
+                text = pattern.sub(PLACEHOLDER, text)
+        for token, plain in _encodings.zipped_tokens(text):
+            if self._find(plain):
+                text = text.replace(token, PLACEHOLDER)
         return _without_key_shapes(text)
 
     def bytes(self, data: bytes) -> bytes:
@@ -257,13 +202,20 @@ class Scrubber:
 
     def value(self, value: Any) -> Any:
         """A JSON value without secrets, in its keys too."""
+        # Most values have none, and one look at all their strings is much faster than one at each.
+        return self._value(value) if self._may_hold(_joined(value)) else value
+
+    def _value(self, value: Any) -> Any:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
-            return {self.text(key): self.value(item) for key, item in value.items()}
+            return {self.text(key): self._value(item) for key, item in value.items()}
         if isinstance(value, list):
-            return [self.value(item) for item in value]
+            return [self._value(item) for item in value]
         return value
+
+    def _may_hold(self, text: str) -> bool:
+        return bool(self._find(text)) or any(True for _ in _encodings.zipped_tokens(text))
 
     def parameters(self, text: str) -> str:
         """A query, a form, or a text with URLs in it, without secrets and the values of secret parameters."""
@@ -281,8 +233,14 @@ class Scrubber:
 
     def find(self, text: str) -> list[str]:
         """What in a text is a known secret or looks like one, without a character of the known ones."""
-        known = ["a known key" for pattern in self._known if pattern.search(text)]
-        return known[:1] + [f"what looks like a key, {shape}" for shape in find_key_shapes(text)]
+        found = self._find(text)
+        if not found and any(self._find(plain) for _, plain in _encodings.zipped_tokens(text)):
+            return ["a compressed text with a key"]
+        return found
+
+    def _find(self, text: str) -> list[str]:
+        known = any(pattern.search(text) for pattern in self._known.patterns(text))
+        return ["a known key"] * known + [f"what looks like a key, {shape}" for shape in find_key_shapes(text)]
 
     def places(self, value: Any, place: str) -> Iterator[tuple[str, str]]:
         """Where in a JSON value secrets are, and what they are.
@@ -307,6 +265,22 @@ class Scrubber:
             yield place, found[0]
 
 
+def _joined(value: Any) -> str:
+    """All strings of a JSON value, with what no key has between them."""
+    found: list[str] = []
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            found.append(item)
+        elif isinstance(item, dict):
+            found += item
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+    return "\x01".join(found)
+
+
 def default_scrubber() -> Scrubber:
     """A scrubber for the secrets of the environment as it is now."""
     return _scrubber(environment_secrets())
@@ -322,5 +296,4 @@ def reset() -> None:
     _source.secrets = None
     _values_in.cache_clear()
     _scrubber.cache_clear()
-    _written.cache_clear()
-    _in_base64.cache_clear()
+    _encodings.reset()
