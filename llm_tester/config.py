@@ -22,9 +22,18 @@ from pydantic import (
 )
 
 from ._price import Price
+from ._variables import FORM, looks_like_a_key, written_keys
+from .cassettes.secrets import default_scrubber
 from .errors import ConfigError, suggest
 
-__all__ = ["GlobalConfig", "MockScript", "ModelConfig", "ProviderConfig", "read_json", "validate"]
+__all__ = [
+    "GlobalConfig",
+    "MockScript",
+    "ModelConfig",
+    "ProviderConfig",
+    "read_json",
+    "validate",
+]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -32,7 +41,8 @@ Rate = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A key may be in the wrong place, and pydantic would show it in tracebacks.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class ModelConfig(_Strict):
@@ -149,7 +159,8 @@ class ProviderConfig(_Strict):
             key otherwise, so that one vendor's key is never sent to another's address.
         api_base: the address of the API (`base_url` is the same field).
         system_prompt: sent before each prompt.
-        params: any further parameter of the call, LiteLLM's names; `temperature` is 0 by default.
+        params: any further parameter of the call, LiteLLM's names; `temperature` is 0 by default. `${NAME}` in a text
+            is the value of an environment variable.
         timeout: seconds for one attempt, from connecting to the end of its reply.
         max_reply_bytes: the most bytes that a reply may have, unpacked.
         max_attempts: tries in all, for rate limits, timeouts, connections and server errors.
@@ -196,6 +207,17 @@ class ProviderConfig(_Strict):
     def _params_are_params(self) -> Self:
         if ours := sorted(_OURS.keys() & self.params.keys()):
             raise ValueError(f"params.{ours[0]} does not belong there: {_OURS[ours[0]]}")
+        if place := next(written_keys(self.params, "params"), None):
+            raise ValueError(f"{place} holds a key (not shown), which has no place in a file; {FORM}")
+        return self
+
+    @model_validator(mode="after")
+    def _env_key_is_a_name(self) -> Self:
+        if self.env_key and looks_like_a_key(self.env_key):
+            raise ValueError(
+                f"env_key is no name of an environment variable ({len(self.env_key)} characters, not shown because it "
+                "may be a key); write the variable's name there, such as ACME_API_KEY, and the key into the variable"
+            )
         return self
 
     @model_validator(mode="after")
@@ -298,7 +320,8 @@ def validate(kind: type[Model], value: Mapping[str, Any], path: Path, prefix: st
         return kind.model_validate(value)
     except ValidationError as error:
         lines = [_explain(item, kind, prefix) for item in error.errors(include_url=False)]
-        raise ConfigError("\n".join(f"{path}: {line}" for line in lines)) from error
+        message = "\n".join(f"{path}: {line}" for line in lines)
+        raise ConfigError(default_scrubber().text(message)) from error
 
 
 def _explain(item: Mapping[str, Any], kind: type[BaseModel], prefix: str) -> str:

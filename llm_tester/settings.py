@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ._variables import variables_of, with_variables
 from .cassettes import secrets
 from .config import GlobalConfig, ProviderConfig, read_json, validate
-from .errors import ConfigError
+from .errors import ConfigError, MissingKeyError
 
 __all__ = ["CONFIG_VARIABLE", "PACKAGE_PROVIDERS", "Settings", "activate", "package_names", "reset", "settings"]
 
@@ -41,10 +42,30 @@ class Settings:
         """The value of an environment variable, else of the `.env` file; None if both lack it or it is empty."""
         return os.environ.get(variable) or self._dotenv.get(variable) or None
 
+    def resolved(self, entry: ProviderConfig, *, is_replay: bool) -> dict[str, Any]:
+        """The params of an entry, with the values of the variables that they name as `${NAME}`.
+
+        Args:
+            entry: the entry.
+            is_replay: whether nothing is sent, so that what a recording has in their place will do.
+
+        Raises:
+            MissingKeyError: a variable is not set.
+        """
+
+        def value_of(variable: str) -> str:
+            if value := self.key(variable) or (secrets.PLACEHOLDER if is_replay else None):
+                return value
+            message = f"{entry.name}: params name {variable}; set it in the environment or in {self.dotenv_path}"
+            raise MissingKeyError(message, provider=entry.name)
+
+        return dict(with_variables(entry.params, value_of))
+
     def secrets(self) -> Iterator[str]:
         """The secrets that only the config knows, to be kept out of every file.
 
-        They are the values of the variables that entries name as their key's, and those of the `.env` file.
+        They are the values of the variables that entries name as their key's or in their params, and those of the
+        `.env` file.
         """
         yield from secrets.values_of(self._dotenv)
         yield from filter(None, map(self.key, [*self._named_keys, *self._external_keys]))
@@ -54,7 +75,7 @@ class Settings:
         entries = [entry for entry in self.config.providers.values() if isinstance(entry, dict)]
         files = [PACKAGE_PROVIDERS / name / "config.json" for name in package_names()]
         entries += [read_json(path) for path in files if path.is_file()]
-        return [str(entry["env_key"]) for entry in entries if entry.get("env_key")]
+        return [name for entry in entries for name in _variables(entry)]
 
     def provider_names(self) -> list[str]:
         """Every name with an entry in the global config or in the package, sorted."""
@@ -87,8 +108,8 @@ class Settings:
         packaged = PACKAGE_PROVIDERS / name / "config.json"
         if base is None and name in package_names():
             base, file = read_json(packaged), packaged
-        elif base is not None and base.get("env_key"):
-            self._external_keys.add(str(base["env_key"]))
+        elif base is not None and (named := _variables(base)):
+            self._external_keys |= named
             secrets.set_source(self.secrets)
         entry = self.config.providers.get(name)
         if base is None and not isinstance(entry, dict):
@@ -103,6 +124,12 @@ class Settings:
             base = {**base, "models": [_unmarked(model) for model in base.get("models", [])]}
         where, prefix = (self.path, f"providers.{name}") if over and self.path else (file or packaged, "")
         return validate(ProviderConfig, {**base, **over, "name": name}, where, prefix)
+
+
+def _variables(entry: Mapping[str, Any]) -> set[str]:
+    """The environment variables that an entry names."""
+    key = entry.get("env_key")
+    return variables_of(entry.get("params")) | ({str(key)} if key else set())
 
 
 def _unmarked(model: Any) -> Any:

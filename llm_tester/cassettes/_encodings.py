@@ -62,7 +62,7 @@ def _ways(characters: str) -> Iterator[str]:
     if characters[0] == "\\":
         length = len(characters)
         yield rf"\\{{{length},{4 * length}}}"
-        yield f"(?:%5[cC]){{{length},{2 * length}}}"
+        yield f"(?:%(?:25)?5[cC]){{{length},{2 * length}}}"
         yield rf"(?:\\{{1,4}}u005[cC]){{{length}}}"
         return
     yield re.escape(characters)
@@ -217,7 +217,7 @@ def zipped_tokens(text: str) -> Iterator[tuple[str, str]]:
         yield token, plain.decode("utf-8", "surrogateescape")
 
 
-def unzipped(data: bytes, most: int = _MOST_UNZIPPED) -> bytes:
+def unzipped(data: bytes, most: int) -> bytes:
     """What gzip data unpacks to, up to a number of bytes and to where it is broken; b"" if it is no gzip data."""
     try:
         return zlib.decompressobj(wbits=31).decompress(data, most)

@@ -33,7 +33,7 @@ def encode_reply(body: bytes, content_type: str, scrubber: Scrubber) -> dict[str
     """
     is_large = len(body) > _LARGE and body.lstrip()[:1] in (b"{", b"[")
     lines = _in_lines(body) if is_large else None
-    return encode(body, content_type, scrubber) if lines is None else {"text": scrubber.text(lines)}
+    return encode(body, content_type, scrubber) if lines is None else {"text": scrubber.fields(scrubber.text(lines))}
 
 
 def _in_lines(body: bytes) -> str | None:
@@ -64,9 +64,13 @@ def encode(body: bytes, content_type: str, scrubber: Scrubber) -> dict[str, Any]
         text = body.decode()
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(scrubber.bytes(body)).decode()}
+    if "\0" in text and (clean := scrubber.bytes(body)) != body:
+        # UTF-16, which ASCII characters make valid UTF-8.
+        text = clean.decode("utf-8", "replace")
     if (value := _json(text)) is not None:
-        return {"json": scrubber.value(value)}
+        return {"json": scrubber.body(value)}
     text = scrubber.parameters(text) if "x-www-form-urlencoded" in content_type else scrubber.text(text)
+    text = scrubber.fields(text)
     lines = text.split("\r\n")
     if len(lines) > 1 and not any("\n" in line or "\r" in line for line in lines):
         return {"crlf": "\n".join(lines)}

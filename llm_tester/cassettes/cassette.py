@@ -137,7 +137,7 @@ class Cassette:
         return self._again if isinstance(self._again, str) else self._again(mode)
 
     def _clean(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        uri, body = self.scrubber.url(request["uri"]), self.scrubber.value(request["body"])
+        uri, body = self.scrubber.url(request["uri"]), self.scrubber.body(request["body"])
         return {**request, "uri": uri, "body": self._masked(body)}
 
     def _masked(self, body: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from .secrets import Scrubber, default_scrubber
+from .secrets import MODEL_OUTPUT, Scrubber, default_scrubber, is_secret_field
 
 __all__ = ["Find", "cassette_files", "scan", "unused_files"]
 
@@ -85,21 +85,23 @@ def _scan(path: Path, scrubber: Scrubber) -> Iterator[Find]:
 
 
 def _scalars(root: yaml.Node | None) -> Iterator[tuple[str, yaml.ScalarNode]]:
-    """Each value of a document with its key; each key with none."""
+    """Each value of a document with its key; each key, and what a model filled in, with none."""
     # Aliases put a node in several places; each node is checked once.
     seen: set[int] = set()
-    waiting: list[tuple[str, yaml.Node | None]] = [("", root)]
+    waiting: list[tuple[str | None, yaml.Node | None]] = [("", root)]
     while waiting:
         name, node = waiting.pop()
         if id(node) in seen:
             continue
         seen.add(id(node))
         if isinstance(node, yaml.MappingNode):
-            waiting += [(str(key.value), item) for key, item in node.value] + [("", key) for key, _ in node.value]
+            for key, item in node.value:
+                inner = None if name is None or key.value in MODEL_OUTPUT else str(key.value)
+                waiting += [(inner, item), ("", key)]
         elif isinstance(node, yaml.SequenceNode):
             waiting += [(name, item) for item in node.value]
         elif isinstance(node, yaml.ScalarNode):
-            yield name, node
+            yield name or "", node
 
 
 def _scan_scalar(name: str, node: yaml.ScalarNode, scrubber: Scrubber) -> Iterator[str]:
@@ -107,14 +109,21 @@ def _scan_scalar(name: str, node: yaml.ScalarNode, scrubber: Scrubber) -> Iterat
     found = scrubber.find(text)
     if not found and (name == "base64" or node.tag.endswith(":binary")):
         try:
-            found = scrubber.find(base64.b64decode(text).decode("utf-8", "surrogateescape"))
+            found = scrubber.find_in_bytes(base64.b64decode(text))
         except ValueError:
             found = ["base64 that cannot be decoded"]
     yield from found[:1]
-    if _SECRET_HEADERS.fullmatch(name) and not found and not _TAKEN_OUT.fullmatch(text):
+    if found or not node.tag.endswith((":str", ":int", ":binary")):
+        return
+    if _SECRET_HEADERS.fullmatch(name) and not _TAKEN_OUT.fullmatch(text):
         yield f"the header {name.lower()} with a value"
+    elif is_secret_field(name) and not _TAKEN_OUT.fullmatch(text):
+        yield f"the field {name.lower()} with a value"
+    elif name in ("body", "crlf", "string") and scrubber.fields(text) != text:
+        # Where vcrpy writes a body, and where an event stream is.
+        yield "a field for a credential with a value"
     query = text.partition("?")[2] if name in ("uri", "location") else ""
-    if not found and scrubber.parameters(query) != query:
+    if scrubber.parameters(query) != query:
         yield "a URL with the value of a secret parameter"
 
 

@@ -1,5 +1,9 @@
 """Keeps keys out of files: known values in every encoding, and everything that looks like a key."""
 
+import codecs
+import contextlib
+import gzip
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,12 +15,14 @@ from urllib.parse import urlsplit, urlunsplit
 from . import _encodings
 
 __all__ = [
+    "MODEL_OUTPUT",
     "PLACEHOLDER",
     "Scrubber",
     "changes",
     "default_scrubber",
     "environment_secrets",
     "find_key_shapes",
+    "is_secret_field",
     "reset",
     "set_source",
     "values_of",
@@ -26,7 +32,9 @@ __all__ = [
 PLACEHOLDER = "REDACTED"
 
 # What a variable's name says about its value.
-_KEY_NAME = re.compile(r"(?:^|_)(?:API)?(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?|PAT)\d*(?:_|$)", re.IGNORECASE)
+_KEY_NAME = re.compile(
+    r"(?:^|_)(?:[A-Z]*API)?(?:KEY|TOKEN|JWT|SECRET|PASSWORD|PASSWD|CREDENTIALS?|PAT)\d*(?:_|$)|_PWD$", re.IGNORECASE
+)
 _NO_KEY_NAME = re.compile(
     r"(?:^|_)(?:URL|URI|BASE|HOST|ENDPOINT|MODEL|REGION|LOCATION|PROJECT|VERSION|LEVEL|MODE|PATH|DIR|FILE|NAME|CONFIG)$",
     re.IGNORECASE,
@@ -70,10 +78,25 @@ _SHORTEST_SHAPE = 15
 # such as page_token or country_code are none of them: two requests that differ there are two requests.
 _PARAMETERS = re.compile(
     r"((?:^|[?&;])(?:key|api[-_]?key|subscription-key|access[-_]?key|(?:access|auth|id|refresh|session)[-_]?token"
-    r"|token|secret|client[-_]?secret|password|sig|signature|x-(?:amz|goog)-(?:signature|credential|security-token))=)"
+    r"|auth|authorization|credentials?|jwt|token|secret|client[-_]?secret|passwd|password|pwd|sig|signature"
+    r"|x-(?:amz|goog)-(?:signature|credential|security-token))=)"
     r"[^&#\s\"'<>]+",
     re.IGNORECASE,
 )
+
+# Fields of JSON that hold credentials, and, in the names of headers and params, the last part. A "token" alone is a
+# model's.
+_FIELD = (
+    r"(?:[a-z]+[-_])*(?:authorization|cookie|passw(?:or)?d|pwd|private[-_]key|secret|secret[-_](?:access[-_])?key"
+    r"|(?:api|functions|subscription)[-_]?key|client[-_]?secret"
+    r"|(?:access|ad|auth|id|refresh|security|session)[-_]?token)"
+)
+_FIELD_NAME = re.compile(_FIELD, re.IGNORECASE)
+_FIELD_IN_TEXT = re.compile(rf'((?<!\\)"{_FIELD}"\s*:\s*)(?:"(?:[^"\\]|\\.)+"|\d+)', re.IGNORECASE)
+# A body is not unpacked further, in bytes.
+_MOST_UNZIPPED = 50_000_000
+# What a model fills in a call of a tool: its output, whatever its fields are called.
+MODEL_OUTPUT = frozenset({"args", "arguments", "input"})
 
 
 def environment_secrets() -> frozenset[str]:
@@ -196,9 +219,19 @@ class Scrubber:
                 text = text.replace(token, PLACEHOLDER)
         return _without_key_shapes(text)
 
+    def find_in_bytes(self, data: bytes) -> list[str]:
+        """What `find` says of bytes, as `bytes` reads them, and fields that hold credentials."""
+        text = _decoded(_encodings.unzipped(data, _MOST_UNZIPPED) or data)[0]
+        return self.find(text) or ["a field for a credential with a value"] * (self.fields(text) != text)
+
     def bytes(self, data: bytes) -> bytes:
-        """Bytes of any kind without secrets."""
-        return self.text(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        """Bytes of any kind without secrets: text in UTF-8, UTF-16 or UTF-32, or gzip of such a text."""
+        plain = _encodings.unzipped(data, _MOST_UNZIPPED)
+        text, encoding, errors = _decoded(plain or data)
+        clean = self.fields(self.text(text)).encode(encoding, errors)
+        if not plain:
+            return clean
+        return data if clean == plain else gzip.compress(clean, mtime=0)
 
     def value(self, value: Any) -> Any:
         """A JSON value without secrets, in its keys too."""
@@ -213,6 +246,14 @@ class Scrubber:
         if isinstance(value, list):
             return [self._value(item) for item in value]
         return value
+
+    def body(self, value: Any) -> Any:
+        """The JSON of a request or a reply, without secrets and the values of fields such as `api_key`."""
+        return self.value(_without_fields(value))
+
+    def fields(self, text: str) -> str:
+        """A text without the values of such fields of JSON in it."""
+        return _FIELD_IN_TEXT.sub(rf'\g<1>"{PLACEHOLDER}"', text) if '"' in text else text
 
     def _may_hold(self, text: str) -> bool:
         return bool(self._find(text)) or any(True for _ in _encodings.zipped_tokens(text))
@@ -263,6 +304,35 @@ class Scrubber:
                 yield from self.places(item, f"{place}[{index}]")
         elif found := self.find(str(value)):
             yield place, found[0]
+
+
+def is_secret_field(name: str) -> bool:
+    """Whether the name of a JSON field, a param or a header says that its value is a credential."""
+    return _FIELD_NAME.fullmatch(name) is not None
+
+
+def _without_fields(value: Any, *, is_secret: bool = False) -> Any:
+    if isinstance(value, list):
+        return [_without_fields(item, is_secret=is_secret) for item in value]
+    if isinstance(value, dict):
+        return {
+            name: item if name in MODEL_OUTPUT else _without_fields(item, is_secret=is_secret_field(name))
+            for name, item in value.items()
+        }
+    is_value = bool(value) and isinstance(value, str | int) and not isinstance(value, bool)
+    return PLACEHOLDER if is_secret and is_value else value
+
+
+def _decoded(data: bytes) -> tuple[str, str, str]:
+    """A text, and how to encode it again. JSON's rule finds UTF-16 and UTF-32 by their marks and their zero bytes."""
+    encoding: str = json.detect_encoding(data[:4])
+    if encoding == "utf-16":
+        # With the order of its bytes, the mark stays a character and comes back.
+        encoding = "utf-16-le" if data.startswith(codecs.BOM_UTF16_LE) else "utf-16-be"
+    if encoding.startswith(("utf-16-", "utf-32-")):
+        with contextlib.suppress(UnicodeError):
+            return data.decode(encoding), encoding, "strict"
+    return data.decode("utf-8", "surrogateescape"), "utf-8", "surrogateescape"
 
 
 def _joined(value: Any) -> str:

@@ -13,6 +13,7 @@ from . import calls
 from .calls import Call, raise_swallowed
 from .cassette import Again, Cassette
 from .context import Fault, Injected, current, everywhere, injected, injected_faults, innermost, is_offline, of_context
+from .secrets import default_scrubber
 
 __all__ = ["Fault", "call", "current", "inject", "is_offline", "opened", "use_cassette"]
 
@@ -84,13 +85,15 @@ def _targets() -> tuple[tuple[type, str, Callable[[Method, Method], Method]], ..
 
 
 def _log_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
-    """Keeps the keys of the calling context's cassette out of every log: the HTTP clients log whole URLs."""
+    """Keeps keys out of the logs of this package, of calls and of cassettes: the HTTP clients log whole URLs."""
     record = (_process.log_records or logging.LogRecord)(*args, **kwargs)
-    if (cassette := current()) is not None:
+    cassette = current()
+    if cassette is not None or calls.running.get() is not None or record.name == "llm_tester":
+        scrubber = cassette.scrubber if cassette is not None else default_scrubber()
         # If a message and its arguments do not fit, the handlers report it.
         with contextlib.suppress(TypeError, ValueError, LookupError, ArithmeticError):
             message = record.getMessage()
-            if (clean := cassette.scrubber.parameters(message)) != message:
+            if (clean := scrubber.parameters(message)) != message:
                 record.msg, record.args = clean, ()
     return record
 

@@ -18,7 +18,7 @@ from ..pricing import Quote
 from ..usage import TOKEN_COUNTS, UsageData
 from . import rates
 from .budget import Limits, Reservation, active_budget
-from .error_mapping import exception_chain, never_connected, provider_error
+from .error_mapping import exception_chain, never_connected, provider_error, without_key
 
 if TYPE_CHECKING:
     from .base import BaseLLM
@@ -121,7 +121,7 @@ def _attempt(
                 _note(provider, usage, call, failures.attempts + usage.attempts)
             # Here, so that a reply that cannot be written is counted as one that may have been billed.
             call.write()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (raised as ours, from what holds no key)
             # A copy, because a class may raise one instance again and again.
             ours = copy.copy(_ours(error, provider, model))
             # An override that calls `BaseLLM.get_response` made its own attempts.
@@ -133,7 +133,7 @@ def _attempt(
                 reservation.settle(0.0)
             elif made[2] is not None:
                 reservation.settle(made[2])
-            raise ours from error
+            raise ours from without_key(error)
         passage.settle(usage.total_tokens, replayed=usage.replayed)
         own = usage.failed_cost or 0.0
         if usage.spent_usd is not None:

@@ -358,6 +358,10 @@ class BaseLLM(ABC):
         """The key; a placeholder if nothing is sent, or if the address needs none."""
         return self._key(model_name) or ("no-key" if cassettes.is_offline() or self.config.api_base else None)
 
+    def resolved_params(self) -> dict[str, Any]:
+        """The entry's params, with the values of the environment variables that they name; see `Settings.resolved`."""
+        return settings().resolved(self.config, is_replay=cassettes.is_offline())
+
     def price_of(self, model: ModelConfig) -> Quote:
         """The price of a model that may be listed nowhere."""
         written = model.price()

@@ -27,7 +27,7 @@ from ..errors import (
     UnusableReplyError,
 )
 
-__all__ = ["exception_chain", "never_connected", "provider_error"]
+__all__ = ["exception_chain", "never_connected", "provider_error", "without_key"]
 
 _BY_STATUS: Mapping[int, type[ProviderError]] = {
     401: AuthenticationError,
@@ -81,13 +81,13 @@ def provider_error(error: Exception, provider: str, model: str | None) -> Provid
     chain = list(exception_chain(error))
     # Made once for all links: it reads the whole environment.
     scrubber = default_scrubber()
-    for link in chain:
+    for link in reversed(chain):
         _scrub(link, scrubber)
     if isinstance(error, ProviderError):
         error.provider, error.model = error.provider or provider, error.model or model
         return error
     status = _status(chain)
-    reason = _reason(error)
+    reason = _reason(error, scrubber)
     kind = _kind(chain, status, reason)
     code = f" ({status})" if status else ""
     retry_after = next((wait for link in chain if (wait := _retry_after(link)) is not None), None)
@@ -136,11 +136,26 @@ def exception_chain(error: BaseException) -> Iterator[BaseException]:
 
 def _scrub(error: BaseException, scrubber: Scrubber) -> None:
     """Redacts keys in an exception's text: a provider may quote the key that it refuses, and tracebacks get shared."""
-    error.args = tuple(scrubber.text(arg) if isinstance(arg, str) else arg for arg in error.args)
-    for name in ("message", "msg", "body"):
+    error.args = tuple(scrubber.value(arg) for arg in error.args)
+    for name in ("message", "msg", "body", "__notes__"):
         value = getattr(error, name, None)
         if isinstance(value, str | dict | list) and (clean := scrubber.value(value)) != value:
             setattr(error, name, clean)
+    for name in ("__cause__", "__context__"):
+        if (link := getattr(error, name)) is not None and (clean := without_key(link, scrubber)) is not link:
+            is_suppressed = error.__suppress_context__
+            setattr(error, name, clean)
+            error.__suppress_context__ = is_suppressed
+
+
+def without_key(error: BaseException, scrubber: Scrubber | None = None) -> BaseException:
+    """An exception that was redacted, or one in its place if its text is made of what cannot be (as pydantic's is)."""
+    said = str(error)
+    if (clean := (scrubber or default_scrubber()).text(said)) == said:
+        return error
+    other = Exception(f"{type(error).__name__}: {clean}").with_traceback(error.__traceback__)
+    other.__cause__, other.__context__ = error.__cause__, error.__context__
+    return other
 
 
 def _response(error: BaseException) -> Any:
@@ -227,9 +242,12 @@ def _transport(chain: list[BaseException]) -> type[ProviderError] | None:
     return None
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, scrubber: Scrubber) -> str:
     # LiteLLM puts its own traceback into some messages.
-    text = " ".join(str(error).partition("Traceback (most recent call last)")[0].split()) or type(error).__name__
+    text = (
+        " ".join(scrubber.text(str(error)).partition("Traceback (most recent call last)")[0].split())
+        or type(error).__name__
+    )
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}…"
 
 

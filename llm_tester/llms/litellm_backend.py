@@ -152,7 +152,7 @@ class LiteLLMProvider(BaseLLM):
             **(needed.arguments(settings().key, self._written()) if needed else {}),
             "api_key": self._key_to_send(model_name),
             **({"api_base": self.config.api_base} if self.config.api_base else {}),
-            **self.config.params,
+            **self.resolved_params(),
         }
         if slug in _DEAF_TO_MAX_RETRIES.split():
             call["allowed_openai_params"] = ["max_retries", *call.get("allowed_openai_params", ())]

@@ -59,7 +59,7 @@ class _External(NamedTuple):
 
 
 class _ExternalEntry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     module: str
     class_name: str = Field(alias="class")

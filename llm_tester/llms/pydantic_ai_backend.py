@@ -148,7 +148,7 @@ class PydanticAIProvider(BaseLLM):
             schema = OutputObjectDefinition(json_schema=model_class.model_json_schema(), name=model_class.__name__)
             parameters = ModelRequestParameters(output_mode="native", output_object=schema)
         request = ModelRequest(parts=[UserPromptPart(content)], instructions=system_prompt or None)
-        settings: Any = {"temperature": 0, "timeout": timeout, **self.config.params}
+        settings: Any = {"temperature": 0, "timeout": timeout, **self.resolved_params()}
         if model_name.startswith("anthropic:"):
             settings.setdefault("max_tokens", model_config.max_output_tokens or self._limit(model_name))
         settings = {name: value for name, value in settings.items() if value is not None}

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from ..cassettes.secrets import default_scrubber
 from ..utils.lean import lean
 from .cases import Case
 from .results import CaseKey, CaseRecord, CaseResult, Place, RunResult
@@ -37,9 +38,10 @@ class Kept(NamedTuple):
 
 
 def record_of(case: Case) -> CaseRecord:
-    """A case as the results save it."""
+    """A case as the results save it: without keys."""
     shared = {name: getattr(case, name) for name in CaseRecord.model_fields}
-    return lean(CaseRecord(**shared | {"files": tuple(path.name for path in case.files)}))
+    clean = default_scrubber().value({name: shared[name] for name in ("prompt", "source", "expected")})
+    return lean(CaseRecord(**shared | clean | {"files": tuple(path.name for path in case.files)}))
 
 
 def due(units: Iterable[Unit], previous: RunResult) -> list[Unit]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from ..cassettes import Cassette, Interaction, RecordMode, cassette_path, check_mode, use_cassette
+from ..cassettes.secrets import Scrubber, default_scrubber
 from ..errors import BudgetError, CaseError, ConfigError, LLMTesterError, ProviderError
 from ..llms import llm_registry
 from ..llms.ask import ask
@@ -226,9 +227,9 @@ def _kept(unit: Unit, made_from: str) -> Kept | None:
 
 def _of_kept(unit: Unit, number: int, kept: Kept) -> CaseResult:
     reply = kept.replies[number - 1]
-    values: dict[str, Any] = {"reply": reply.text, "usage": reply.usage, "schema_mode": reply.schema_mode}
-    values |= {"cassette": str(unit.path.absolute()), "kept": True, **_age(unit, kept.age_days)}
-    return _result(unit, number, **values, **_scored(unit.case, reply.text, reply.usage, unit.case.model_class()))
+    values = {"cassette": str(unit.path.absolute()), "kept": True, **_age(unit, kept.age_days)}
+    scored = _scored(unit.case, reply.text, reply.usage, unit.case.model_class())
+    return _result(unit, number, schema_mode=reply.schema_mode, **values, **scored)
 
 
 def _keep(unit: Unit, made_from: str, results: Sequence[CaseResult]) -> None:
@@ -256,18 +257,20 @@ def _run_once(unit: Unit, number: int, provider: BaseLLM, cassette: Cassette | N
             reply, usage = ask(provider, case.prompt, case.source, unit.model, model_class=wanted, files=files)
     except LLMTesterError as error:
         return _failed(unit, number, error, cassette)
-    values: dict[str, Any] = {"reply": reply, "usage": usage, "schema_mode": mode}
+    values: dict[str, Any] = {"schema_mode": mode}
     if cassette:
         values |= {"cassette": str(cassette.path), **(_age(unit, cassette.age_days()) if usage.replayed else {})}
     return _result(unit, number, **values, **_scored(case, reply, usage, wanted))
 
 
 def _scored(case: Case, reply: str, usage: UsageData, wanted: type[BaseModel]) -> dict[str, Any]:
-    """The fields of `CaseResult` that come from extracting and scoring a reply."""
+    """The fields of `CaseResult` that come from a reply, which is redacted first: live as in a recording."""
+    scrubber = default_scrubber()
+    reply = scrubber.text(reply)
     extraction = extract(reply, wanted)
-    values: dict[str, Any] = {"actual": extraction.data}
+    values: dict[str, Any] = {"reply": reply, "usage": _redacted(usage, scrubber), "actual": extraction.data}
     try:
-        compared = compare(case.expected, extraction.data, wanted)
+        compared = compare(scrubber.value(case.expected), extraction.data, wanted)
     except CaseError as error:
         # The user's own comparison raised. The reply was paid for, so it is kept.
         problem = f"{case.directory / 'model.py'}: {error}"
@@ -277,6 +280,13 @@ def _scored(case: Case, reply: str, usage: UsageData, wanted: type[BaseModel]) -
         return {**values, "status": "ok", "accuracy": compared.accuracy}
     cut = "\nthe reply was cut at the output limit (finish reason: length)" if usage.finish_reason == "length" else ""
     return {**values, "status": "invalid", "accuracy": 0.0, "problem": extraction.problem + cut}
+
+
+def _redacted(usage: UsageData, scrubber: Scrubber) -> UsageData:
+    """Usage without keys in what the reply says of itself, such as its model."""
+    said = {"answered_model": usage.answered_model, "finish_reason": usage.finish_reason, "notes": list(usage.notes)}
+    clean = scrubber.value(said)
+    return usage if clean == said else usage.model_copy(update={**clean, "notes": tuple(clean["notes"])})
 
 
 def _age(unit: Unit, age: float | None) -> dict[str, Any]:
@@ -290,6 +300,8 @@ def _result(unit: Unit, number: int, **values: Any) -> CaseResult:
     """The result of one repeat of a unit."""
     case = unit.case
     place: dict[str, Any] = {"module": case.module, "name": case.name, "variant": case.variant, "repeat": number}
+    if problem := values.get("problem"):
+        values["problem"] = default_scrubber().text(problem)
     return CaseResult(**place, provider=unit.provider, model=unit.model, **values)
 
 
