@@ -57,7 +57,7 @@ def _hexadecimal(digits: str) -> str:
 def _ways(characters: str) -> Iterator[str]:
     """How a run of backslashes, or one other character, may be written: plain, percent-encoded, or escaped in JSON.
 
-    JSON within JSON escapes again, so one to four backslashes count as one.
+    JSON within JSON doubles backslashes, so up to sixteen count as one; of a secret's own, up to four.
     """
     if characters[0] == "\\":
         length = len(characters)
@@ -69,11 +69,11 @@ def _ways(characters: str) -> Iterator[str]:
     octets = [_hexadecimal(f"{byte:02x}") for byte in characters.encode("utf-8", "surrogatepass")]
     yield "".join(f"%(?:25)?{octet}" for octet in octets)
     units = characters.encode("utf-16-be", "surrogatepass").hex()
-    yield "".join(rf"\\\\{{0,3}}u{_hexadecimal(units[at : at + 4])}" for at in range(0, len(units), 4))
+    yield "".join(rf"\\\\{{0,15}}u{_hexadecimal(units[at : at + 4])}" for at in range(0, len(units), 4))
     if (short := json.dumps(characters)[1:-1]).startswith("\\") and short[1] != "u":
-        yield rf"\\\\{{0,3}}{re.escape(short[1])}"
+        yield rf"\\\\{{0,15}}{re.escape(short[1])}"
     if characters == "/":
-        yield r"\\\\{0,3}/"
+        yield r"\\\\{0,15}/"
     if characters == " ":
         yield r"\+"
 
@@ -123,7 +123,7 @@ def _in_hex(secret: str) -> set[str]:
     return {form.hex() for form in _forms(secret)}
 
 
-_BASE64_CHARACTERS = {"+": r"(?:[+-]|%2[bB])", "/": r"(?:[/_]|%2[fF]|\\{1,4}/)"}
+_BASE64_CHARACTERS = {"+": r"(?:[+-]|%2[bB])", "/": r"(?:[/_]|%2[fF]|\\{1,16}/)"}
 
 
 def _any_of(texts: set[str], space: str) -> str:

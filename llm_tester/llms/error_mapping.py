@@ -136,7 +136,7 @@ def exception_chain(error: BaseException) -> Iterator[BaseException]:
 
 def _scrub(error: BaseException, scrubber: Scrubber) -> None:
     """Redacts keys in an exception's text: a provider may quote the key that it refuses, and tracebacks get shared."""
-    error.args = tuple(scrubber.value(arg) for arg in error.args)
+    error.args = tuple(scrubber.parameters(arg) if isinstance(arg, str) else scrubber.value(arg) for arg in error.args)
     for name in ("message", "msg", "body", "__notes__"):
         value = getattr(error, name, None)
         if isinstance(value, str | dict | list) and (clean := scrubber.value(value)) != value:
@@ -151,7 +151,7 @@ def _scrub(error: BaseException, scrubber: Scrubber) -> None:
 def without_key(error: BaseException, scrubber: Scrubber | None = None) -> BaseException:
     """An exception that was redacted, or one in its place if its text is made of what cannot be (as pydantic's is)."""
     said = str(error)
-    if (clean := (scrubber or default_scrubber()).text(said)) == said:
+    if (clean := (scrubber or default_scrubber()).parameters(said)) == said:
         return error
     other = Exception(f"{type(error).__name__}: {clean}").with_traceback(error.__traceback__)
     other.__cause__, other.__context__ = error.__cause__, error.__context__
@@ -245,7 +245,7 @@ def _transport(chain: list[BaseException]) -> type[ProviderError] | None:
 def _reason(error: Exception, scrubber: Scrubber) -> str:
     # LiteLLM puts its own traceback into some messages.
     text = (
-        " ".join(scrubber.text(str(error)).partition("Traceback (most recent call last)")[0].split())
+        " ".join(scrubber.parameters(str(error)).partition("Traceback (most recent call last)")[0].split())
         or type(error).__name__
     )
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}…"
