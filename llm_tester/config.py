@@ -164,6 +164,8 @@ class ProviderConfig(_Strict):
         timeout: seconds for one attempt, from connecting to the end of its reply.
         max_reply_bytes: the most bytes that a reply may have, unpacked.
         max_attempts: tries in all, for rate limits, timeouts, connections and server errors.
+        max_seconds: seconds for a call with its retries and the waits between them, from the start of its first
+            attempt; None for no limit.
         max_concurrency: live calls at once; None for as many as a run makes. Replays count for none of these limits.
         requests_per_minute: live requests in any 60 seconds, retries included; None for no limit.
         tokens_per_minute: tokens in and out of live requests in any 60 seconds; None for no limit. A call in flight
@@ -188,6 +190,7 @@ class ProviderConfig(_Strict):
     timeout: float = Field(default=60.0, gt=0, allow_inf_nan=False)
     max_reply_bytes: int = Field(default=50_000_000, gt=0, strict=True)
     max_attempts: int = Field(default=3, ge=1, le=20)
+    max_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     max_concurrency: int | None = Field(default=None, gt=0, strict=True)
     requests_per_minute: int | None = Field(default=None, gt=0, strict=True)
     tokens_per_minute: int | None = Field(default=None, gt=0, strict=True)

@@ -65,11 +65,13 @@ class LLMTesterError(BaseException):
         attempts: how often the call was tried; 0 if the error came before, or is not a call's.
         unanswered: of these, how many may have been billed although no reply came.
         failed_cost: USD that these may have cost, at most; None if that is unknown.
+        failed_seconds: seconds that the attempts took, without the waits between them.
     """
 
     attempts: int = 0
     unanswered: int = 0
     failed_cost: float | None = 0.0
+    failed_seconds: float = 0.0
 
 
 class ConfigError(LLMTesterError, Exception):

@@ -58,6 +58,7 @@ class UsageData(BaseModel):
         completion_cost: USD for the output; None if unknown.
         total_cost: USD for both and for the request itself; None if unknown.
         failed_cost: USD that earlier attempts of the call may have cost, at most; None if that is unknown.
+        failed_seconds: seconds that the earlier attempts took, without the waits between them.
         unanswered: of the earlier attempts, how many may have been billed although no reply came.
         elapsed_seconds: seconds of the HTTP exchange, from the request to the whole reply; of a replay, as recorded.
         attempts: how often the call was tried.
@@ -87,6 +88,7 @@ class UsageData(BaseModel):
     completion_cost: float | None = None
     total_cost: float | None = None
     failed_cost: float | None = 0.0
+    failed_seconds: float = Field(default=0.0, ge=0)
     unanswered: int = Field(default=0, ge=0)
     elapsed_seconds: float = Field(default=0.0, ge=0)
     attempts: int = Field(default=1, ge=1)

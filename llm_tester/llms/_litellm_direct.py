@@ -61,7 +61,7 @@ _WITHOUT_EFFECT = ["cache"]
 
 
 class _Plan(NamedTuple):
-    """What is the same for all calls with the same arguments but messages and key.
+    """What is the same for all calls with the same arguments but messages, key and timeout.
 
     Attributes:
         route: sends a call.
@@ -164,7 +164,9 @@ def _plan(litellm: ModuleType, call: Mapping[str, Any]) -> _Plan | None:
     # The class itself is a part of the key, so that no other one gets its address. LiteLLM's map may grow.
     wanted = call.get("response_format")
     shape = (wanted, id(vars(wanted).get("__pydantic_validator__"))) if isinstance(wanted, type) else repr(wanted)
-    rest = {name: value for name, value in call.items() if name not in ("messages", "api_key", "response_format")}
+    rest = {
+        name: value for name, value in call.items() if name not in ("messages", "api_key", "response_format", "timeout")
+    }
     key = (repr(rest), shape, len(litellm.model_cost))
     if key not in _plans.known:
         plan = _prepared(litellm, call)

@@ -42,7 +42,7 @@ def ask(
     accepted = accepted_keywords(kind.get_response)
     keywords = {name: value for name, value in extras.items() if name in accepted}
 
-    def own() -> object:
+    def own(_: float) -> object:
         # What the override asks in its turn is within what is set aside for it.
         with spending(None):
             return kind.get_response(provider, prompt, source, model_name, **keywords)  # type: ignore[arg-type]

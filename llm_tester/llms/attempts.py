@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from .. import cassettes
-from ..config import ModelConfig
+from ..config import ModelConfig, ProviderConfig
 from ..errors import BudgetError, CassetteError, LLMTesterError, ProviderError, RateLimitError, UnusableReplyError
 from ..pricing import Quote
 from ..usage import TOKEN_COUNTS, UsageData
@@ -27,14 +27,15 @@ __all__ = ["make_call"]
 
 log = logging.getLogger("llm_tester")
 
-# Waiting longer than this for a rate limit is a decision for a person, not for a retry loop.
+# In seconds. A provider that asks to wait longer is not tried again: that is a decision for a person.
 LONGEST_WAIT = 60.0
 FIRST_WAIT = 0.5
 
 _REPORTED = (*TOKEN_COUNTS, "answered_model", "finish_reason", "elapsed_seconds", "billed", "priceable")
 
-# Makes one request: gives the reply's text and its usage, and may be a user's own code, which may give anything.
-Api = Callable[[], object]
+# Makes one request within some seconds: gives the reply's text and its usage, and may be a user's own code, which may
+# give anything.
+Api = Callable[[float], object]
 # Computed only under a budget, or if a failed attempt may have been billed.
 Cost = Callable[[], Limits]
 
@@ -47,19 +48,44 @@ class _Failures:
         attempts: how many there were.
         unanswered: of these, how many may have been billed.
         usd: USD that these may have cost, at most; None if that is unknown.
+        seconds: how long they took, without the waits between them.
+        sent_at: when the last one passed the provider's gate, on the gate's clock.
+        deadline: when the entry's `max_seconds` are over; None without a limit, or before the first attempt.
     """
 
     attempts: int = 0
     unanswered: int = 0
     usd: float | None = 0.0
+    seconds: float = 0.0
+    sent_at: float = 0.0
+    deadline: float | None = None
 
-    def add(self, attempts: int, unanswered: int, usd: float | None) -> None:
+    def add(self, attempts: int, unanswered: int, usd: float | None, seconds: float) -> None:
         self.attempts += attempts
         self.unanswered += unanswered
         self.usd = None if self.usd is None or usd is None else self.usd + usd
+        self.seconds += seconds
 
     def write_into(self, error: LLMTesterError) -> None:
         error.attempts, error.unanswered, error.failed_cost = self.attempts, self.unanswered, self.usd
+        error.failed_seconds = self.seconds
+
+    def counts(self) -> dict[str, Any]:
+        """The same as fields of `UsageData`."""
+        return {
+            "attempts": self.attempts,
+            "unanswered": self.unanswered,
+            "failed_cost": self.usd,
+            "failed_seconds": self.seconds,
+        }
+
+    def seconds_left(self, config: ProviderConfig) -> float:
+        """The seconds that an attempt which starts now may take; at most 0 if `max_seconds` are over."""
+        if config.max_seconds is None or cassettes.is_offline():
+            return config.timeout
+        now = time.monotonic()
+        self.deadline = self.deadline or now + config.max_seconds
+        return min(config.timeout, self.deadline - now)
 
 
 def make_call(
@@ -87,7 +113,7 @@ def make_call(
     while True:
         try:
             return _attempt(provider, model, api, limits, failures)
-        except BudgetError as error:
+        except (BudgetError, _TooLate) as error:
             if last is None:
                 raise
             last.args = (f"{last}; not tried again: {error}",)
@@ -96,7 +122,7 @@ def make_call(
             last = _ours(error, provider, model)
             failures.write_into(last)
             is_last = failures.attempts >= (max_attempts or provider.config.max_attempts)
-            if is_last or not _is_retryable(last) or not _pause(provider, last, failures.attempts):
+            if is_last or not _is_retryable(last) or not _pause(provider, last, failures):
                 raise last from error.__cause__ or error
             log.info("%s: attempt %d failed, trying again: %s", provider.config.name, failures.attempts, last)
 
@@ -104,7 +130,11 @@ def make_call(
 def _attempt(
     provider: "BaseLLM", model: ModelConfig, api: Api, limits: Cost, failures: _Failures
 ) -> tuple[str, UsageData]:
-    """Makes one attempt under the budget; what fails is added to the failures."""
+    """Makes one attempt under the budget; what fails is added to the failures.
+
+    Raises:
+        _TooLate: the entry's `max_seconds` were over before it began.
+    """
     with (
         cassettes.call(
             over_http=provider.uses_http,
@@ -115,8 +145,13 @@ def _attempt(
         rates.passing(provider.config) as passage,
         _reserved(provider, model, limits) as reservation,
     ):
+        failures.sent_at, started = passage.sent_at, time.perf_counter()
+        seconds_left = failures.seconds_left(provider.config)
+        if seconds_left <= 0:
+            reservation.settle(0.0)
+            raise _TooLate(f"the call's {provider.config.max_seconds:g} s (max_seconds) are over")
         try:
-            reply, usage = _measured(provider, model, api, call)
+            reply, usage = _measured(provider, model, lambda: api(seconds_left), call)
             if call.recorded:
                 _note(provider, usage, call, failures.attempts + usage.attempts)
             # Here, so that a reply that cannot be written is counted as one that may have been billed.
@@ -128,7 +163,8 @@ def _attempt(
             made = (ours.attempts, ours.unanswered, ours.failed_cost)
             if not ours.attempts:
                 made = (1, 1, limits().worst_usd) if _may_be_billed(error, ours, call) else (1, 0, 0.0)
-            failures.add(*made)
+            took = call.seconds if call.seconds is not None else time.perf_counter() - started
+            failures.add(*made, ours.failed_seconds or took)
             if not made[1]:
                 reservation.settle(0.0)
             elif made[2] is not None:
@@ -138,13 +174,16 @@ def _attempt(
         own = usage.failed_cost or 0.0
         if usage.spent_usd is not None:
             reservation.settle(usage.spent_usd + own)
-        failures.add(usage.attempts, usage.unanswered, usage.failed_cost)
+        failures.add(usage.attempts, usage.unanswered, usage.failed_cost, usage.failed_seconds)
         if failures.attempts > usage.attempts:
-            counts = {"attempts": failures.attempts, "unanswered": failures.unanswered, "failed_cost": failures.usd}
-            usage = usage.model_copy(update=counts)
+            usage = usage.model_copy(update=failures.counts())
         if (budget := active_budget()) is not None and not usage.replayed:
             budget.note_reply(f"{provider.config.name}, {model.name}", usage.completion_tokens)
         return reply, usage
+
+
+class _TooLate(Exception):
+    """The entry's `max_seconds` are over."""
 
 
 def _ours(error: Exception, provider: "BaseLLM", model: ModelConfig) -> LLMTesterError:
@@ -176,7 +215,9 @@ def _may_be_billed(error: Exception, ours: LLMTesterError, call: cassettes.Call)
     return not is_refusal and not cassettes.is_offline() and not never_connected(error)
 
 
-def _measured(provider: "BaseLLM", model: ModelConfig, api: Api, call: cassettes.Call) -> tuple[str, UsageData]:
+def _measured(
+    provider: "BaseLLM", model: ModelConfig, api: Callable[[], object], call: cassettes.Call
+) -> tuple[str, UsageData]:
     """Makes one request, and says what it used, cost and took.
 
     Raises:
@@ -255,18 +296,24 @@ def _is_retryable(error: LLMTesterError) -> TypeGuard[ProviderError]:
     return isinstance(error, ProviderError) and error.retryable
 
 
-def _pause(provider: "BaseLLM", error: ProviderError, attempt: int) -> bool:
+def _pause(provider: "BaseLLM", error: ProviderError, failures: _Failures) -> bool:
     """Waits before the next attempt; False if the provider asks for longer than anyone should wait unasked.
 
     A provider that says when to come back, or that is called too often, holds all its calls.
     """
-    wait = error.retry_after if error.retry_after is not None else FIRST_WAIT * 2 ** (attempt - 1)
     if cassettes.is_offline():
         return True
+    wait = error.retry_after
+    if wait is None:
+        wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures.attempts - 1))
     if wait > LONGEST_WAIT:
         return False
+    if failures.deadline is not None and time.monotonic() + wait >= failures.deadline:
+        limit = provider.config.max_seconds
+        error.args = (f"{error}; not tried again: the call's {limit:g} s (max_seconds) do not allow it",)
+        return False
     if error.retry_after is not None or isinstance(error, RateLimitError):
-        rates.gate_of(provider.config).hold(wait)
+        rates.gate_of(provider.config).hold(wait, failures.sent_at)
     else:
         rates.wait_alone(wait)
     return True

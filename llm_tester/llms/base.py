@@ -140,7 +140,9 @@ class BaseLLM(ABC):
         accepted = accepted_keywords(type(self)._call_llm_api)
         keywords = {name: value for name, value in extras.items() if name in accepted}
 
-        def api() -> tuple[str, dict[str, Any] | UsageData]:
+        def api(timeout: float) -> tuple[str, dict[str, Any] | UsageData]:
+            if "timeout" in keywords:
+                keywords["timeout"] = timeout
             return self._call_llm_api(text, self.config.system_prompt, model.name, model, **keywords)
 
         size = file_bytes(files)

@@ -1,8 +1,8 @@
 """How fast each provider may be called: its entry's limits, and its own requests to wait.
 
 Every provider has one gate per process. A live attempt passes it before the budget sets anything aside; a replay does
-not. A request to wait (`retry-after`) closes the gate for all threads. The calls that it stopped start again at random
-times, so that they do not all arrive at once.
+not. A request to wait (`retry-after`) closes the gate for all threads. After it, the gate lets calls through one after
+another: at the pace at which replies came before, and then faster, until the provider refuses a call again.
 """
 
 import math
@@ -19,7 +19,19 @@ from typing import NamedTuple, Protocol, Self
 from .. import cassettes
 from ..config import ProviderConfig
 
-__all__ = ["Gate", "Passage", "Rates", "Seat", "dividing", "gate_of", "passing", "reset", "seated", "wait_alone"]
+__all__ = [
+    "Gate",
+    "Passage",
+    "Rates",
+    "Seat",
+    "dividing",
+    "gate_of",
+    "passing",
+    "pause",
+    "reset",
+    "seated",
+    "wait_alone",
+]
 
 MINUTE = 60.0
 
@@ -51,11 +63,60 @@ class Seat(Protocol):
         """Gives the place to another unit while this one waits."""
 
 
+def pause(condition: threading.Condition, seconds: float | None) -> None:
+    """Waits on a condition. Every wait of a live call, at a gate or before another attempt, is made here.
+
+    Args:
+        condition: the condition, held by the caller.
+        seconds: how long at most; None until it is notified.
+    """
+    condition.wait(seconds)
+
+
 @dataclass(eq=False)
 class _Sent:
     at: float
     tokens: float
     expired: bool = False
+
+
+class _Pace:
+    """The seconds between two calls of a provider that refused some; 0 if it refused none.
+
+    A reply makes the gap smaller, and a refusal doubles it. For a minute it then stays above the one that was refused.
+    """
+
+    def __init__(self) -> None:
+        self.gap = 0.0
+        self._least, self._refused, self._wait = 0.0, -math.inf, 0.0
+        self._replies: deque[float] = deque(maxlen=256)
+
+    def replied(self, now: float) -> None:
+        self._replies.append(now)
+        if self.gap:
+            eased = 0.95 * self.gap
+            self.gap = max(eased, self._least) if now < self._refused + MINUTE else eased
+            # Less than a millisecond is no pace.
+            self.gap = self.gap if self.gap > 0.001 else 0.0
+
+    def refused(self, sent: float, now: float, wait: float) -> None:
+        """Goes slower, once for all calls that were in flight together.
+
+        Args:
+            sent: when the refused call was sent.
+            now: the time of the refusal.
+            wait: seconds that the provider holds its calls.
+        """
+        if sent > self._refused:
+            if not self.gap:
+                self.gap = wait
+            elif self._replies and self._replies[-1] > self._refused:
+                self._least, self.gap = 1.1 * self.gap, 2 * self.gap
+            self._refused, self._wait = now, 0.0
+        self._wait = max(self._wait, wait)
+        if not self._least and (lately := sum(now - self._wait <= reply for reply in self._replies)):
+            # As many calls as lately had a reply, with some room.
+            self.gap = min(self.gap, 1.25 * self._wait / lately)
 
 
 class Gate:
@@ -69,7 +130,7 @@ class Gate:
     def __init__(
         self,
         now: Callable[[], float] = time.monotonic,
-        wait: Callable[[threading.Condition, float | None], object] = threading.Condition.wait,
+        wait: Callable[[threading.Condition, float | None], object] = pause,
     ) -> None:
         self.limits = Rates()
         self._now, self._wait = now, wait
@@ -79,35 +140,37 @@ class Gate:
         self._window: deque[_Sent] = deque()
         self._window_tokens = 0.0
         self._replies, self._mean = 0, 0.0
-        self._opens, self._spread = -math.inf, 0.0
+        self._opens = -math.inf
+        self._pace = _Pace()
 
-    def hold(self, seconds: float) -> None:
-        """Lets no call through for some seconds. Those that this stops then start within as many seconds again."""
+    def hold(self, seconds: float, sent: float) -> None:
+        """Lets no call through for some seconds, and then one after another.
+
+        Args:
+            seconds: how long.
+            sent: when the call was sent that the provider refused, on the gate's clock.
+        """
         with self._changed:
-            if (opens := self._now() + seconds) > self._opens:
-                self._opens, self._spread = opens, seconds
+            now = self._now()
+            self._opens = max(self._opens, now + seconds)
+            self._pace.refused(sent, now, seconds)
 
-    def enter(self, seat: Seat | None = None, *, inner: bool = False) -> _Sent | None:
+    def enter(self, seat: Seat | None = None, *, inner: bool = False) -> _Sent:
         """Waits until a call may be made, and counts it.
 
         Args:
             seat: the place to give up while it waits.
-            inner: whether it is a part of a call that was let through, so that it waits only if the gate is closed.
+            inner: whether it is a part of a call that was let through, which only a refusal holds up.
         """
         with self._changed:
             if self._delay(inner=inner) == 0:
                 return self._count(inner=inner)
         with seat.aside() if seat else nullcontext(), self._changed:
-            held, start = -math.inf, -math.inf
-            while True:
-                if self._now() < self._opens != held:
-                    held = self._opens
-                    start = held + random.uniform(0, self._spread)
-                if (wait := max(start - self._now(), self._delay(inner=inner))) <= 0:
-                    return self._count(inner=inner)
+            while (wait := self._delay(inner=inner)) > 0:
                 self._wait(self._changed, wait if wait < math.inf else None)
+            return self._count(inner=inner)
 
-    def leave(self, sent: _Sent | None, tokens: int | None, *, replayed: bool) -> None:
+    def leave(self, sent: _Sent, tokens: int | None, *, replayed: bool) -> None:
         """Ends a call.
 
         Args:
@@ -120,7 +183,8 @@ class Gate:
             if tokens is not None and not replayed:
                 self._replies += 1
                 self._mean += (tokens - self._mean) / self._replies
-            if sent is not None and not sent.expired:
+                self._pace.replied(self._now())
+            if not sent.expired:
                 self._window_tokens += (tokens or 0) - sent.tokens
                 sent.tokens = tokens or 0
                 if replayed:
@@ -128,13 +192,13 @@ class Gate:
                     self._window_tokens -= sent.tokens
             self._changed.notify_all()
 
-    def _count(self, *, inner: bool) -> _Sent | None:
-        if inner:
-            return None
-        self._in_flight += 1
-        if self.limits.requests is None and self.limits.tokens is None:
-            return None
-        sent = _Sent(self._now(), self._mean)
+    def _count(self, *, inner: bool) -> _Sent:
+        sent = _Sent(self._now(), self._mean, expired=self.limits.requests is None and self.limits.tokens is None)
+        # The next call is held up by the gap, and by a little chance: other processes may call the same provider.
+        self._opens = max(self._opens, sent.at + self._pace.gap * random.uniform(1, 1.1))
+        self._in_flight += not inner
+        if inner or sent.expired:
+            return sent
         self._window.append(sent)
         self._window_tokens += sent.tokens
         return sent
@@ -166,9 +230,13 @@ class Passage:
 
     Args:
         gate: the provider's gate; None lets it through.
+
+    Attributes:
+        sent_at: when it passed the gate, on the gate's clock.
     """
 
     def __init__(self, gate: Gate | None) -> None:
+        self.sent_at = 0.0
         self._gate = gate
         self._tokens: int | None = None
         self._replayed = False
@@ -182,6 +250,7 @@ class Passage:
             passed, seat = _passed.get(), _seat.get()
             self._inner = self._gate in passed
             self._sent = self._gate.enter(seat, inner=self._inner)
+            self.sent_at = self._sent.at
             self._token = _passed.set((*passed, self._gate))
             self._seat = None if self._inner else seat
             if self._seat:
@@ -230,10 +299,10 @@ def passing(config: ProviderConfig) -> Passage:
 
 def wait_alone(seconds: float) -> None:
     """Waits before another attempt of the calling context, which lends its place in the run meanwhile."""
-    seat = _seat.get()
-    with seat.aside() if seat else nullcontext():
+    seat, alone = _seat.get(), threading.Condition()
+    with seat.aside() if seat else nullcontext(), alone:
         # Random, so that calls which failed together do not come back together.
-        time.sleep(random.uniform(0, seconds))
+        pause(alone, random.uniform(0, seconds))
 
 
 @contextmanager

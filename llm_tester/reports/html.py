@@ -327,6 +327,7 @@ def _facts(result: CaseResult) -> Iterator[tuple[str, str]]:
         yield from _usage_facts(result.usage)
     else:
         yield "attempts", str(result.attempts)
+        yield "seconds of failed attempts", f"{result.failed_seconds:.2f}"
     if result.unanswered:
         yield "attempts without a reply", _unanswered(result.unanswered, result.failed_cost)
     if result.cassette is not None:

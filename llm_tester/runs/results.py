@@ -113,6 +113,7 @@ class CaseResult(OfModel, OfCase):
         age_days: the age of a replayed recording in days; None if it is unknown or nothing was replayed.
         old: whether that is more than the configured `max_age`.
         failed_cost: the most USD that attempts without a reply may have cost; None if that is unknown.
+        failed_seconds: seconds that the attempts of a call without a reply took, without the waits between them.
         attempts: how often a call without a reply was tried; 0 if it was not made.
         unanswered: attempts of a failed call that may have been billed although no reply came.
         run_id: the run that made the call. `run --failed` keeps the good results of the run before.
@@ -135,6 +136,7 @@ class CaseResult(OfModel, OfCase):
     age_days: float | None = None
     old: bool = False
     failed_cost: float | None = 0.0
+    failed_seconds: float = 0.0
     attempts: int = Field(default=0, ge=0)
     unanswered: int = Field(default=0, ge=0)
     run_id: str = ""

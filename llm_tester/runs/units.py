@@ -309,7 +309,7 @@ def _failed(unit: Unit, number: int, error: LLMTesterError, cassette: Cassette |
     status = "skipped" if isinstance(error, BudgetError) else "failed"
     values: dict[str, Any] = {"status": status, "error": type(error).__name__, "problem": str(error)}
     if isinstance(error, ProviderError):
-        values |= {"failed_cost": error.failed_cost, "attempts": error.attempts, "unanswered": error.unanswered}
+        values |= {name: getattr(error, name) for name in ("failed_cost", "failed_seconds", "attempts", "unanswered")}
         if date := _replayed_failure(cassette):
             values |= {"problem": f"{error}\nreplayed failure of {date}", "command": unit.command("new_episodes")}
     return _result(unit, number, **values)

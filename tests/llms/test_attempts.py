@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -32,8 +33,10 @@ from llm_tester.errors import (
     MissingKeyError,
     ProviderError,
     RateLimitError,
+    ServerError,
     UnusableReplyError,
 )
+from llm_tester.llms import attempts
 from llm_tester.llms.budget import Budget, expecting, spending
 from llm_tester.llms.error_mapping import never_connected
 from llm_tester.llms.llm_registry import get_llm_provider, reset_provider_cache
@@ -355,6 +358,58 @@ def test_one_error_raised_again_and_again_is_counted_each_time(write_config: Wri
         with pytest.raises(RateLimitError, match="always the same") as caught:
             ProviderManager(["mock"]).get_response("mock", "a", "b")
         assert (caught.value.attempts, kept.attempts) == (4, 0)
+
+
+# Retries
+
+
+def test_max_attempts_are_made_however_long_the_waits_would_grow(
+    write_config: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Doubling passes the longest wait after a few attempts; then each wait is the longest one."""
+    monkeypatch.setattr(attempts, "FIRST_WAIT", 0.0001)
+    monkeypatch.setattr(attempts, "LONGEST_WAIT", 0.0004)
+    write_config({"mock": {"max_attempts": 20}})
+    register_mock_response("*", ServerError("always"))
+    with pytest.raises(ServerError) as caught:
+        ProviderManager(["mock"]).get_response("mock", "a", "b")
+    assert caught.value.attempts == 20
+
+
+def test_max_seconds_end_the_retries_and_the_last_attempt(standin: Start) -> None:
+    """A retry that would begin too late is not made, and the error says so; an attempt gets what is left."""
+    server = standin("text", faults=[Fault(status=503, headers={"retry-after": "30"})])
+    provider = OwnHttp(config(server.url, max_seconds=20))
+    with pytest.raises(ServerError, match=r"not tried again: the call's 20 s \(max_seconds\)") as caught:
+        provider.get_response("a", "b")
+    assert (caught.value.attempts, len(server.requests)) == (1, 1)
+    given: list[float] = []
+
+    class Noting(BaseLLM):
+        def _call_llm_api(self, prompt, system_prompt, model_name, model_config, *, timeout=0.0):  # type: ignore[no-untyped-def]
+            given.append(timeout)
+            return "text", None
+
+    Noting(config(timeout=60, max_seconds=5)).get_response("a", "b")
+    Noting(config(timeout=2, max_seconds=5)).get_response("a", "b")
+    assert 4 < given[0] <= 5
+    assert given[1] == 2
+
+
+def test_the_seconds_of_failed_attempts_are_kept(standin: Start) -> None:
+    """Of a call that got a reply, those of the attempts before it; of a failed call, those of all its attempts."""
+
+    def late(body: Any) -> Fault:
+        time.sleep(0.02)
+        return Fault(status=503, headers={"retry-after": "0"})
+
+    with pytest.raises(ServerError) as caught:
+        OwnHttp(config(standin(late).url)).get_response("a", "b")
+    assert (caught.value.attempts, caught.value.failed_seconds >= 0.06) == (3, True)
+    faults = [Fault(status=503, headers={"retry-after": "0"})]
+    usage = OwnHttp(config(standin("text", faults=faults).url)).get_response("a", "b")[1]
+    assert (usage.attempts, 0 < usage.failed_seconds < 9_000) == (2, True)
+    assert OwnHttp(config(standin("text").url)).get_response("a", "b")[1].failed_seconds == 0
 
 
 # Budgets

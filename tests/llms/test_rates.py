@@ -2,7 +2,11 @@
 
 import json
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,21 +84,69 @@ def test_a_replay_counts_for_no_limit() -> None:
     gate.leave(gate.enter(), 9, replayed=False)
 
 
-def test_calls_held_by_a_provider_come_back_one_after_the_other() -> None:
-    """After a request to wait 10 seconds, 200 calls start between 10 and 20 seconds, not a third in one of them."""
+def test_calls_held_by_a_provider_come_back_one_after_another() -> None:
+    """Five replies came before a request to wait a second: then about four calls start in each second, and no wave."""
     clock = FakeClock()
     gate, starts = clock.gate(), []
-    gate.hold(10)
-    gate.hold(4)
-    for _ in range(200):
-        clock.now = 0.0
+    for _ in range(5):
+        gate.leave(gate.enter(), 10, replayed=False)
+    gate.hold(1, sent=0.0)
+    gate.hold(0.5, sent=0.0)
+    for _ in range(40):
         gate.enter()
         starts.append(clock.now)
-    assert all(10 <= start <= 20 for start in starts)
-    assert max(sum(int(start) == second for start in starts) for second in range(10, 21)) < 200 / 3
-    clock.now = 20.0
+    assert starts[0] == 1.0
+    assert all(0.25 <= after - before <= 0.3 for before, after in pairwise(starts))
+
+
+def test_replies_make_calls_faster_and_a_refusal_slower() -> None:
+    """The pace of a refusal is not reached again for a minute; after many replies, no call is held up."""
+    clock = FakeClock()
+    gate = clock.gate()
+
+    def gap() -> float:
+        gate.leave(gate.enter(), 1, replayed=False)
+        before = clock.now
+        gate.leave(gate.enter(), 1, replayed=False)
+        return clock.now - before
+
+    gate.hold(1, sent=0.0)
+    assert gap() > gap() > gap()
+    refused = gap()
+    gate.hold(1, sent=clock.now)
+    start = clock.now + 1
     gate.enter()
-    assert clock.now == 20.0
+    assert clock.now == start
+    assert min(gap() for _ in range(20)) > 0.9 * refused
+    clock.now += 60
+    for _ in range(300):
+        gate.leave(gate.enter(), 1, replayed=False)
+    assert gap() == 0
+
+
+def test_threads_that_are_refused_together_do_not_come_back_as_one_wave(standin: Start) -> None:
+    """The server allows 5 requests in any 100 ms: all 32 calls get a reply, and few of their retries are refused."""
+    served: deque[float] = deque()
+    lock = threading.Lock()
+
+    def answer(body: Any) -> str | Fault:
+        with lock:
+            now = time.monotonic()
+            while served and served[0] <= now - 0.1:
+                served.popleft()
+            if len(served) >= 5:
+                return Fault(status=429, headers={"retry-after-ms": "100"})
+            served.append(now)
+            return "text"
+
+    server = standin(answer)
+    entry = {"name": "own", "provider_type": "own", "env_key": "", "api_base": server.url, "max_attempts": 4}
+    provider = Own(ProviderConfig.model_validate(entry))
+    with ThreadPoolExecutor(32) as pool:
+        replies = list(pool.map(lambda number: provider.get_response("a", str(number)), range(32)))
+    assert {text for text, _ in replies} == {"text"}
+    # Each call once, the first wave's refusals again, and few more.
+    assert len(server.requests) < 32 + 27 + 15
 
 
 def test_calls_at_once_are_as_many_as_the_entry_allows(tmp_path: Path, write_config: Write, standin: Start) -> None:
