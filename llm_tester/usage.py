@@ -1,6 +1,7 @@
 """What a call used and cost. The rules for numbers that cannot be true are in docs/prices.md."""
 
 import math
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
@@ -10,7 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 
 from .pricing import Cost, Price, Rates, Tokens, cost
 
-__all__ = ["TOKEN_COUNTS", "Billed", "UsageData", "add_usd", "format_spent", "format_sum", "format_usd"]
+__all__ = [
+    "TOKEN_COUNTS",
+    "Billed",
+    "UsageData",
+    "add_usd",
+    "format_spent",
+    "format_sum",
+    "format_usd",
+    "is_count",
+    "well_formed",
+]
 
 # The totals with their parts, each with the name of its rate.
 _INPUT = {"prompt_tokens": "input", "cached_tokens": "cached_input", "cache_write_tokens": "cache_write"}
@@ -18,6 +29,8 @@ _OUTPUT = {"completion_tokens": "output", "reasoning_tokens": "reasoning"}
 TOKEN_COUNTS = (*_INPUT, *_OUTPUT)
 # No context and no reply comes near it; a larger number is a fault of the server's.
 _MOST_TOKENS = 10**12
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 _Count = Annotated[int, Field(ge=0, le=_MOST_TOKENS)]
 
@@ -206,8 +219,9 @@ def _believable(given: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None:
             notes.append(f"the provider reports {name} as {_shown(value)}, which is no such number")
     for name in ("answered_model", "finish_reason"):
-        if not isinstance(kept.get(name), str):
-            kept.pop(name, None)
+        said = kept.pop(name, None)
+        if isinstance(said, str):
+            kept[name] = well_formed(said)
     try:
         kept["billed"] = None if kept.get("billed") is None else Billed.model_validate(kept["billed"])
     except ValidationError:
@@ -237,6 +251,16 @@ def _count(value: object) -> int | None:
     if not _is_amount(value) or value > _MOST_TOKENS or value != int(value):
         return None
     return int(value)
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether a value is a number of tokens, as a JSON integer."""
+    return type(value) is int and 0 <= value <= _MOST_TOKENS
+
+
+def well_formed(text: str) -> str:
+    """A text with U+FFFD for each half of a surrogate pair, which no file can hold."""
+    return text if text.isascii() else _HALF.sub("\ufffd", text)
 
 
 def _is_amount(value: object) -> TypeGuard[float]:

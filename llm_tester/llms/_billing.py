@@ -8,9 +8,9 @@ Anthropic   usage.iterations               the requests that server-side tools m
     Ollama      prompt_eval_count              which LiteLLM makes up if it is not there
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from math import isfinite
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -150,7 +150,8 @@ def _object(holder: object, name: str) -> Mapping[str, Any]:
 def _amount(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if isfinite(value) and value >= 0 else None
+    # Not `isfinite`, which fails for an int that no float can hold.
+    return float(value) if 0 <= value <= sys.float_info.max else None
 
 
 def _count(value: object) -> int | None:

@@ -7,7 +7,7 @@ from ..config import ModelConfig
 from ..pricing import Price
 from .budget import Limits
 
-__all__ = ["completed", "limits", "most_output"]
+__all__ = ["completed", "limits", "most_output", "texts_of"]
 
 # Fields of `ModelConfig` that LiteLLM's data has under one name or another, the first that is there.
 _ENTRY_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -49,6 +49,12 @@ def most_output(entry: Mapping[str, Any]) -> int | None:
     return next((entry[name] for name in _ENTRY_NAMES["max_output_tokens"] if entry.get(name)), None)
 
 
+def texts_of(params: Mapping[str, Any]) -> int:
+    """How many texts a call asks for: `n` in the entry's params; each can have as many tokens as one."""
+    wanted = params.get("n")
+    return wanted if isinstance(wanted, int) and wanted > 1 else 1
+
+
 def limits(price: Price | None, prompt_tokens: int, most_output: int | None, reserved_output: int) -> Limits:
     """What one attempt can cost, at the dearest of the rates that can apply.
 
@@ -59,7 +65,7 @@ def limits(price: Price | None, prompt_tokens: int, most_output: int | None, res
         reserved_output: the output to set money aside for; the hard limit if there is one.
     """
     if price is None:
-        return Limits()
+        return Limits(None, None, prompt_tokens, most_output)
     rates = (price, *price.tiers)
     dearest_in = max(max(rate.input, rate.cache_write or 0, rate.cached_input or 0) for rate in rates)
     dearest_out = max(max(rate.output, rate.reasoning or 0) for rate in rates)
@@ -68,7 +74,7 @@ def limits(price: Price | None, prompt_tokens: int, most_output: int | None, res
         return (prompt_tokens * dearest_in + output * dearest_out) / 1e6 + price.per_request
 
     if not dearest_out:
-        return Limits(usd(0), usd(0))
+        return Limits(usd(0), usd(0), prompt_tokens, most_output)
     if most_output is None:
-        return Limits(None, usd(reserved_output))
-    return Limits(usd(most_output), usd(min(reserved_output, most_output)))
+        return Limits(None, usd(reserved_output), prompt_tokens)
+    return Limits(usd(most_output), usd(min(reserved_output, most_output)), prompt_tokens, most_output)

@@ -6,8 +6,9 @@ and what the reply's body was.
 
 import copy
 import logging
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -15,7 +16,7 @@ from .. import cassettes
 from ..config import ModelConfig, ProviderConfig
 from ..errors import BudgetError, CassetteError, LLMTesterError, ProviderError, RateLimitError, UnusableReplyError
 from ..pricing import Quote
-from ..usage import TOKEN_COUNTS, UsageData
+from ..usage import TOKEN_COUNTS, UsageData, well_formed
 from . import rates
 from .budget import Limits, Reservation, active_budget
 from .error_mapping import exception_chain, never_connected, provider_error, without_key
@@ -158,7 +159,7 @@ def _attempt(
             call.write()
         except Exception as error:  # noqa: BLE001 (raised as ours, from what holds no key)
             # A copy, because a class may raise one instance again and again.
-            ours = copy.copy(_ours(error, provider, model))
+            ours = copy.copy(_ours(error, provider, model, sent=bool(call.exchanges) or not provider.uses_http))
             # An override that calls `BaseLLM.get_response` made its own attempts.
             made = (ours.attempts, ours.unanswered, ours.failed_cost)
             if not ours.attempts:
@@ -170,6 +171,7 @@ def _attempt(
             elif made[2] is not None:
                 reservation.settle(made[2])
             raise ours from without_key(error)
+        usage = usage.model_copy(update={"notes": (*usage.notes, *_remarks(usage, limits()))})
         passage.settle(usage.total_tokens, replayed=usage.replayed)
         own = usage.failed_cost or 0.0
         if usage.spent_usd is not None:
@@ -186,7 +188,7 @@ class _TooLate(Exception):
     """The entry's `max_seconds` are over."""
 
 
-def _ours(error: Exception, provider: "BaseLLM", model: ModelConfig) -> LLMTesterError:
+def _ours(error: Exception, provider: "BaseLLM", model: ModelConfig, *, sent: bool = True) -> LLMTesterError:
     """The error of this package for whatever an attempt raised; raise it `from` the original."""
     link = next((link for link in exception_chain(error) if isinstance(link, CassetteError)), None)
     if link is not None:
@@ -194,7 +196,7 @@ def _ours(error: Exception, provider: "BaseLLM", model: ModelConfig) -> LLMTeste
         return link if link is error else type(link)(*link.args)
     if isinstance(error, LLMTesterError) and not isinstance(error, ProviderError):
         return error
-    return provider_error(error, provider.config.name, model.name)
+    return provider_error(error, provider.config.name, model.name, sent=sent)
 
 
 def _reserved(provider: "BaseLLM", model: ModelConfig, limits: Cost) -> Reservation:
@@ -233,9 +235,12 @@ def _measured(
         message = f"{name}, {model.name}: gave {type(reply).__name__} as its reply, expected a text and its usage"
         raise UnusableReplyError(message, provider=name, model=model.name)
     usage = _reported(used, call, around, {"provider": name, "model": model.name})
+    if (clean := well_formed(reply)) != reply:
+        reply, note = clean, "the reply has half a surrogate pair, which is no text; it is replaced by U+FFFD"
+        usage = usage.model_copy(update={"notes": (*usage.notes, note)})
     if usage.total_cost is not None:
         return reply, usage.model_copy(update={"cost_source": usage.cost_source or "provider"})
-    if reply.strip() and usage.prompt_tokens and not usage.completion_tokens:
+    if reply.strip() and usage.priceable and usage.prompt_tokens and not usage.completion_tokens:
         # LiteLLM says 0 if the provider says nothing.
         note = "the provider reports no completion_tokens for a reply with a text"
         usage = usage.model_copy(update={"priceable": False, "notes": (*usage.notes, note)})
@@ -269,6 +274,21 @@ def _reported(used: object, call: cassettes.Call, around: float, asked: Mapping[
     usage = kind.model_validate({**facts, **asked})
     is_timed = "elapsed_seconds" in usage.model_fields_set
     return usage if is_timed else usage.model_copy(update={"elapsed_seconds": around})
+
+
+def _remarks(usage: UsageData, limits: Limits) -> Iterator[str]:
+    """What a reply's usage says that the call did not ask for."""
+    if usage.answered_model and not _is_same(usage.model, usage.answered_model):
+        yield f"{usage.answered_model} answered, and {usage.model} was asked for"
+    for name, most in (("prompt_tokens", limits.prompt_tokens), ("completion_tokens", limits.completion_tokens)):
+        if most is not None and (found := getattr(usage, name)) > most:
+            yield f"{name} ({found}) are more than the call allowed ({most})"
+
+
+def _is_same(asked: str, answered: str) -> bool:
+    """Whether two names may be those of one model: `gpt-4o` and `gpt-4o-2024-08-06`, `vendor/x-latest` and `x-2506`."""
+    names = [re.split("[/:]", name.lower())[-1].removesuffix("-latest") for name in (asked, answered)]
+    return names[0].startswith(names[1]) or names[1].startswith(names[0])
 
 
 def _disagreement(found: Quote) -> str | None:

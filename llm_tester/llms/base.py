@@ -380,9 +380,11 @@ class BaseLLM(ABC):
         prompt = count_tokens_upper(self._request_text(text, wanted)) + file_bytes
         limit = self.config.params.get("max_tokens") or self.config.params.get("max_completion_tokens")
         budget = active_budget()
-        expected = budget.reply_tokens(f"{self.config.name}, {model.name}") if budget else expected_tokens()
+        texts = model_facts.texts_of(self.config.params)
+        expected = budget.reply_tokens(f"{self.config.name}, {model.name}", texts) if budget else expected_tokens()
         allowed = limit or model.max_output_tokens or model_facts.most_output(self._entry(model))
-        return model_facts.limits(self.price_of(model).chosen, prompt, allowed, limit or expected)
+        most, reserved = allowed and allowed * texts, limit * texts if limit else expected
+        return model_facts.limits(self.price_of(model).chosen, prompt, most, reserved)
 
 
 def _name_of(kind: type) -> str:

@@ -37,10 +37,14 @@ class Limits(NamedTuple):
         worst_usd: USD at most; None if unknown.
         reserve_usd: USD to set aside under a budget: the worst case, or an estimate if nothing limits the reply; None
             if the price is unknown.
+        prompt_tokens: the input at most, in tokens; None if unknown.
+        completion_tokens: the output at most, in tokens; None if nothing limits it.
     """
 
     worst_usd: float | None = None
     reserve_usd: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
 
 class Share(NamedTuple):
@@ -157,14 +161,18 @@ class Budget:
         with self._lock:
             self._largest[what] = max(tokens, self._largest.get(what, 0))
 
-    def reply_tokens(self, what: str) -> int:
+    def reply_tokens(self, what: str, texts: int = 1) -> int:
         """The tokens to expect of a model's reply if its entry sets no limit.
 
-        Its largest reply so far in this run, else four times the expected JSON; at least 1,000.
+        Its largest reply so far in this run, else four times the expected JSON for each text; at least 1,000.
+
+        Args:
+            what: the provider and model.
+            texts: how many texts a reply has (`params.n`).
         """
         with self._lock:
             known = self._largest.get(what)
-        return max(LEAST_RESERVED, 4 * expected_tokens() if known is None else known)
+        return max(LEAST_RESERVED, 4 * expected_tokens() * texts if known is None else known)
 
 
 _MEND = "raise it, or write a lower max_tokens in the entry's params, so that less is set aside for each call"

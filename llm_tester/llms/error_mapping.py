@@ -26,8 +26,9 @@ from ..errors import (
     UnknownModelError,
     UnusableReplyError,
 )
+from ..usage import well_formed
 
-__all__ = ["exception_chain", "never_connected", "provider_error", "without_key"]
+__all__ = ["error_in_reply", "exception_chain", "never_connected", "provider_error", "without_key"]
 
 _BY_STATUS: Mapping[int, type[ProviderError]] = {
     401: AuthenticationError,
@@ -66,13 +67,14 @@ _BAD_KEY = re.compile(r"API_KEY_INVALID|api key not valid|invalid api key|incorr
 _LONGEST_REASON = 500
 
 
-def provider_error(error: Exception, provider: str, model: str | None) -> ProviderError:
+def provider_error(error: Exception, provider: str, model: str | None, *, sent: bool = True) -> ProviderError:
     """Our error for whatever a call raised; raise it `from` the original.
 
     Args:
         error: what LiteLLM, PydanticAI, a vendor's SDK, an HTTP client or a provider's own code raised.
         provider: the provider's name in the config.
         model: the model that was asked for.
+        sent: whether a request was seen; without one, no reply can be unusable.
 
     Returns:
         `error` itself, completed, if it is one of ours; else an error of the class for its HTTP status, or else for its
@@ -89,11 +91,58 @@ def provider_error(error: Exception, provider: str, model: str | None) -> Provid
     status = _status(chain)
     reason = _reason(error, scrubber)
     kind = _kind(chain, status, reason)
+    if kind is UnusableReplyError and not sent and any(map(_is_litellm, chain)):
+        kind = ProviderError
     code = f" ({status})" if status else ""
     retry_after = next((wait for link in chain if (wait := _retry_after(link)) is not None), None)
     hint = f"; it asks to wait {retry_after:g} s" if retry_after is not None else ""
-    message = f"{provider}, {model or 'no model'}: {_ADVICE[kind]}{code}{hint}. It said: {reason}"
+    advice = _ADVICE[kind] if sent or kind is not ProviderError else "nothing was sent"
+    message = f"{provider}, {model or 'no model'}: {advice}{code}{hint}. It said: {reason}"
     return kind(message, provider=provider, model=model, status_code=status, retry_after=retry_after)
+
+
+def error_in_reply(found: object, provider: str, model: str) -> ProviderError:
+    """The error that a reply with a good status holds in its body.
+
+    Args:
+        found: the body's `error`.
+        provider: the provider's name in the config.
+        model: the model that was asked for.
+
+    Returns:
+        An error of the class for the status or the type that it names, else an `UnusableReplyError`.
+    """
+    said = found if isinstance(found, dict) else {"message": found}
+    status = next((code for name in ("code", "status", "type") if (code := _named_status(said.get(name)))), None)
+    reason = _short(str(said.get("message") or found))
+    kind = _kind([], status, reason) if status else UnusableReplyError
+    shown = f" ({status})" if status else ""
+    message = f"{provider}, {model}: the reply holds an error; {_ADVICE[kind]}{shown}. It said: {reason}"
+    return kind(default_scrubber().text(message), provider=provider, model=model, status_code=status)
+
+
+# https://docs.claude.com/en/api/errors and https://ai.google.dev/gemini-api/docs/troubleshooting
+_NAMED: Mapping[str, int] = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "timeout_error": 408,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "RESOURCE_EXHAUSTED": 429,
+    "api_error": 500,
+    "server_error": 500,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "overloaded_error": 529,
+}
+
+
+def _named_status(code: object) -> int | None:
+    if isinstance(code, str):
+        return _NAMED.get(code) or (_named_status(int(code)) if re.fullmatch("[45][0-9]{2}", code) else None)
+    return code if type(code) is int and 400 <= code < 600 else None
 
 
 # What HTTP clients, and LiteLLM before it asks one, raise if a request never left this machine.
@@ -121,7 +170,8 @@ def never_connected(error: BaseException) -> bool:
             "ReadTimeout",
         }:
             return False
-    return False
+    # All HTTP clients that LiteLLM uses are seen, and this is asked if none of them was.
+    return any(map(_is_litellm, exception_chain(error)))
 
 
 def exception_chain(error: BaseException) -> Iterator[BaseException]:
@@ -244,10 +294,12 @@ def _transport(chain: list[BaseException]) -> type[ProviderError] | None:
 
 def _reason(error: Exception, scrubber: Scrubber) -> str:
     # LiteLLM puts its own traceback into some messages.
-    text = (
-        " ".join(scrubber.parameters(str(error)).partition("Traceback (most recent call last)")[0].split())
-        or type(error).__name__
-    )
+    text = scrubber.parameters(str(error))
+    return _short(text.partition("Traceback (most recent call last)")[0]) or type(error).__name__
+
+
+def _short(text: str) -> str:
+    text = well_formed(" ".join(text[: 20 * _LONGEST_REASON].split()))
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}…"
 
 

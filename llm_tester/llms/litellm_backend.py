@@ -126,6 +126,9 @@ class LiteLLMProvider(BaseLLM):
         files: tuple[File, ...] = (),
         timeout: float = 60.0,
     ) -> tuple[str, dict[str, Any]]:
+        # Only a call needs what maps errors.
+        from ._replies import corrected
+
         # At each call: a test runner puts the filters of warnings back after each test.
         _silence()
         litellm = _litellm()
@@ -133,12 +136,16 @@ class LiteLLMProvider(BaseLLM):
         call["messages"] = _messages(prompt, system_prompt, files)
         if model_class and (call.get("drop_params") or litellm.drop_params):
             self._check_schema_is_kept(litellm, model_name)
-        try:
+
+        def read() -> tuple[str, dict[str, Any]]:
             response = _complete(litellm, call, keep_temperature="temperature" in self.config.params)
+            return _text(response, self.config.name, model_name), usage_of(response)
+
+        try:
+            text, usage = corrected(self.config.name, model_name, read)
         except ModuleNotFoundError as error:
             raise _missing(error) from error
-        said = usage_in_reply(self.config.provider_type, self.config.api_base)
-        return _text(response, self.config.name, model_name), {**usage_of(response), **said}
+        return text, {**usage, **usage_in_reply(self.config.provider_type, self.config.api_base)}
 
     def _arguments(self, model_name: str, timeout: float, model_class: WantedModel | None) -> dict[str, Any]:
         """LiteLLM's arguments without the messages; later ones lead."""

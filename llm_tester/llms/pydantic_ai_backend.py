@@ -8,6 +8,7 @@ which they were first used; `run_coroutine_threadsafe` carries the caller's cont
 import atexit
 import re
 import threading
+import warnings
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -139,6 +140,9 @@ class PydanticAIProvider(BaseLLM):
             from pydantic_ai.models import ModelRequestParameters
             from pydantic_ai.output import OutputObjectDefinition
 
+        # Only a call needs what maps errors.
+        from ._replies import corrected
+
         model = self._client(model_name)
         content: Any = prompt
         if files:
@@ -152,22 +156,29 @@ class PydanticAIProvider(BaseLLM):
         if model_name.startswith("anthropic:"):
             settings.setdefault("max_tokens", model_config.max_output_tokens or self._limit(model_name))
         settings = {name: value for name, value in settings.items() if value is not None}
-        try:
+
+        # The counts are then those of the reply's body, and a note says what was wrong with them.
+        warnings.filterwarnings("ignore", "Failed to extract usage")
+
+        def read() -> tuple[str, dict[str, Any]]:
             work = model_request(model, [request], model_settings=settings, model_request_parameters=parameters)
             # The SDKs' own timeouts count each read; this one holds for the call as a whole, whatever they wait for.
             response = _worker.run(asyncio.wait_for(work, timeout))
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            text = "".join(part.content for part in response.parts if isinstance(part, TextPart))
+            if not text and response.finish_reason is None and not response.usage.total_tokens:
+                message = f"{self.config.name}, {model_name}: the reply holds neither a text nor usage"
+                raise UnusableReplyError(message, provider=self.config.name, model=model_name)
+            return text, _usage(response.usage, response)
+
+        try:
+            text, usage = corrected(self.config.name, model_name, read)
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             # PydanticAI raises these if it cannot read the reply; the request is ours and typed.
             message = f"{self.config.name}, {model_name}: the reply is not what the provider's API promises: {error}"
             raise UnusableReplyError(message, provider=self.config.name, model=model_name) from error
-        text = "".join(part.content for part in response.parts if isinstance(part, TextPart))
-        usage = response.usage
-        if not text and response.finish_reason is None and not usage.total_tokens:
-            message = f"{self.config.name}, {model_name}: the reply holds neither a text nor usage"
-            raise UnusableReplyError(message, provider=self.config.name, model=model_name)
         place = self._catalog_name(model_name)
         said = usage_in_reply(place[0], self.config.api_base) if place else {}
-        return text, {**_usage(usage, response), **said}
+        return text, {**usage, **said}
 
     def _limit(self, model_name: str) -> int:
         place = self._catalog_name(model_name)

@@ -4,11 +4,13 @@ import json
 import math
 import re
 from collections.abc import Collection
+from itertools import chain
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from ..errors import UnusableReplyError
+from ..usage import well_formed
 
 __all__ = ["Extraction", "extract", "parse_reply"]
 
@@ -60,7 +62,7 @@ def parse_reply(text: str, *, any_value: bool = False) -> Any:
 
     Raises:
         UnusableReplyError: the reply is empty, or its JSON is missing, cut off, broken, an unwanted list or scalar,
-            nested deeper than 100 levels, or has NaN, Infinity or a number too large to read.
+            nested deeper than 100 levels, or has NaN, Infinity, a number too large to read or half a surrogate pair.
     """
     body = _FENCE.sub("", text.strip("\ufeff \t\r\n")).rstrip("` \t\r\n")
     if not body:
@@ -72,7 +74,7 @@ def parse_reply(text: str, *, any_value: bool = False) -> Any:
     return value
 
 
-def extract(text: str, model_class: type[BaseModel]) -> Extraction:
+def extract(text: str, model_class: type[BaseModel], finish_reason: str | None = None) -> Extraction:
     """Parse a reply and validate it with a pydantic class.
 
     Validation is pydantic's JSON mode, so that a strict model takes a date from text as it does from any JSON.
@@ -80,11 +82,28 @@ def extract(text: str, model_class: type[BaseModel]) -> Extraction:
     Args:
         text: the reply as the model gave it.
         model_class: the class to extract into.
+        finish_reason: why the model stopped, as in `UsageData`. A refusal or a filtered reply is not valid, even if it
+            has JSON.
 
     Returns:
         The data, or what is wrong with it. Because the reply was paid for, nothing is raised: not for an unusable
         reply, not for failed validation, and not for anything that a validator or serializer raises.
     """
+    found = _extract(text, model_class)
+    if finish_reason == "refusal":
+        problem = f"The model refused: {text[:500]}" if text else "The model refused, without a word."
+    elif finish_reason == "content_filter":
+        problem = "The provider's content filter stopped the reply."
+    elif finish_reason == "tool_calls" and not text:
+        problem = "The model called a tool in place of a reply."
+    elif finish_reason == "length" and found.problem:
+        problem = f"{found.problem}\nthe reply was cut at the output limit (finish reason: length)"
+    else:
+        return found
+    return found.model_copy(update={"problem": problem})
+
+
+def _extract(text: str, model_class: type[BaseModel]) -> Extraction:
     try:
         found = parse_reply(text, any_value=issubclass(model_class, RootModel))
     except UnusableReplyError as error:
@@ -172,9 +191,11 @@ def _refuse_unreadable(value: Any) -> None:
         container, depth = stack.pop()
         if depth > _MAX_DEPTH:
             raise UnusableReplyError(f"The JSON in the reply is nested deeper than {_MAX_DEPTH} levels.")
-        for item in container.values() if isinstance(container, dict) else container:
+        for item in chain(container, container.values()) if isinstance(container, dict) else container:
             if isinstance(item, dict | list):
                 stack.append((item, depth + 1))
+            elif isinstance(item, str) and well_formed(item) != item:
+                raise UnusableReplyError("The JSON in the reply has half a surrogate pair, which is no text.")
             elif isinstance(item, float) and not math.isfinite(item):
                 raise UnusableReplyError("The reply has NaN, Infinity or a number too large, which JSON does not have.")
 

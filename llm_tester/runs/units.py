@@ -267,7 +267,7 @@ def _scored(case: Case, reply: str, usage: UsageData, wanted: type[BaseModel]) -
     """The fields of `CaseResult` that come from a reply, which is redacted first: live as in a recording."""
     scrubber = default_scrubber()
     reply = scrubber.text(reply)
-    extraction = extract(reply, wanted)
+    extraction = extract(reply, wanted, usage.finish_reason)
     values: dict[str, Any] = {"reply": reply, "usage": _redacted(usage, scrubber), "actual": extraction.data}
     try:
         compared = compare(scrubber.value(case.expected), extraction.data, wanted)
@@ -278,8 +278,7 @@ def _scored(case: Case, reply: str, usage: UsageData, wanted: type[BaseModel]) -
     values["fields"] = tuple(compared.fields)
     if extraction.problem is None:
         return {**values, "status": "ok", "accuracy": compared.accuracy}
-    cut = "\nthe reply was cut at the output limit (finish reason: length)" if usage.finish_reason == "length" else ""
-    return {**values, "status": "invalid", "accuracy": 0.0, "problem": extraction.problem + cut}
+    return {**values, "status": "invalid", "accuracy": 0.0, "problem": extraction.problem}
 
 
 def _redacted(usage: UsageData, scrubber: Scrubber) -> UsageData:

@@ -67,6 +67,13 @@ DOUBTFUL: dict[str, tuple[str, set[str]]] = {
     )
 }
 
+# The index has no text for a refusal; this package gives the refusal's own.
+REFUSED = {
+    "openai/test_chat_parse_test_async_parsed_refused_completion_with_events_with_content_2_2332ab.yaml": (
+        "I'm very sorry, but I can't assist with that request."
+    )
+}
+
 needs_mcp = pytest.mark.skipif(not HAS_MCP, reason="LiteLLM's Responses route: pip install 'llm_tester[responses]'")
 
 
@@ -157,7 +164,7 @@ def expected_of(case: Case) -> dict[str, object]:
     if prompt is not None:
         prompt += said.get("tool_use_prompt_tokens") or 0  # Gemini's, in its total but not its prompt
     return {
-        "text": case["expected_text"] or "",
+        "text": REFUSED.get(case["file"]) or case["expected_text"] or "",
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": None if prompt is None or completion is None else prompt + completion,

@@ -56,6 +56,8 @@ def test_what_json_means_is_kept(reply: str, wanted: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
+        (r'{"a": [{"\ud83d": 1}]}', "half a surrogate pair"),
+        (r'{"a": "\udc00"}', "half a surrogate pair"),
         ("", "is empty"),
         (" \n\t", "is empty"),
         ("```json\n```", "is empty"),

@@ -1,0 +1,210 @@
+"""What the body of a reply says, read without the library that made the call.
+
+LiteLLM and PydanticAI disagree about replies that are not what an API promises: one raises, the other takes them for a
+reply. Here the body decides, so that each has one outcome on every route; docs/errors.md lists them. Read are the
+formats of OpenAI's chat completions (and all that speak it), of Anthropic's messages and of Gemini.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from ..cassettes import running
+from ..errors import UnusableReplyError
+from ..usage import is_count
+from .error_mapping import error_in_reply
+
+__all__ = ["corrected"]
+
+_FINISH: Mapping[str, str] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "tool_use": "tool_calls",
+    **dict.fromkeys(
+        ("safety", "recitation", "blocklist", "prohibited_content", "spii", "image_safety"), "content_filter"
+    ),
+}
+
+
+class _Said(NamedTuple):
+    """A reply's body, in the words of this package.
+
+    Attributes:
+        text: what the model wrote; a refusal, if it wrote nothing else.
+        finish_reason: in OpenAI's words, and `refusal`; None if it does not say.
+        counts: the token counts by their names in `UsageData`, as they were reported.
+        answered_model: the model, as the provider names it.
+    """
+
+    text: str
+    finish_reason: str | None
+    counts: Mapping[str, object]
+    answered_model: object
+
+
+Reply = tuple[str, dict[str, Any]]
+
+
+def corrected(provider: str, model: str, read: Callable[[], Reply]) -> Reply:
+    """What a library makes of a reply, where the reply's body does not say otherwise.
+
+    Args:
+        provider: the provider's name in the config.
+        model: the model that was asked for.
+        read: makes the call with the library; gives the reply's text and its usage.
+
+    Returns:
+        The text and the usage. If the library cannot read a reply that has a text, they are those of the body; if one
+        of its counts is none, the counts are those of the body.
+
+    Raises:
+        ProviderError: the body holds an error, or no reply.
+        Exception: what `read` raises, if the body is no reply that can be read here.
+    """
+    try:
+        text, usage = read()
+    except Exception:
+        said = _said(provider, model)
+        if said is None:
+            raise
+        text, usage = said.text, {**said.counts, "answered_model": said.answered_model}
+    else:
+        said = _said(provider, model)
+        if said is None:
+            return text, usage
+        if said.finish_reason == "refusal" or not text:
+            text = said.text
+        if not all(is_count(count) for count in said.counts.values()):
+            usage = {**usage, **said.counts}
+    if said.finish_reason and not (said.finish_reason == "tool_calls" and text):
+        usage["finish_reason"] = said.finish_reason
+    return text, usage
+
+
+def _said(provider: str, model: str) -> _Said | None:
+    """The body of the running call's reply; None if there is none, or it has another format."""
+    call = running.get()
+    if call is None or call.error is not None or not call.exchanges or (call.exchanges[-1].status or 400) >= 400:
+        return None
+    try:
+        payload = json.loads(call.body, parse_int=_int)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(payload, dict):
+        return None
+    # OpenRouter writes what its upstream said into the choice, next to half a reply.
+    if error := payload.get("error") or _first(payload.get("choices")).get("error"):
+        raise error_in_reply(error, provider, model)
+    read = next((read for names, read in _FORMATS if not names.isdisjoint(payload)), None)
+    said = read(payload) if read else None
+    if said is None and read:
+        raise UnusableReplyError(f"{provider}, {model}: the reply holds no choices", provider=provider, model=model)
+    return said
+
+
+def _int(digits: str) -> int:
+    # Python refuses to read more than 4,300 digits; this is still larger than any count.
+    return int(digits[:40])
+
+
+def _chat(payload: Mapping[str, Any]) -> _Said | None:
+    choice = _first(payload.get("choices"))
+    message = _object(choice, "message")
+    if not message:
+        return None
+    usage = _object(payload, "usage")
+    sent, written = _object(usage, "prompt_tokens_details"), _object(usage, "completion_tokens_details")
+    text, finish = _text(message.get("content")), _finish(choice.get("finish_reason"))
+    refusal = _text(message.get("refusal"))
+    counts = _counts(
+        usage,
+        text,
+        prompt_tokens=usage.get("prompt_tokens"),
+        completion_tokens=usage.get("completion_tokens"),
+        cached_tokens=sent.get("cached_tokens"),
+        cache_write_tokens=sent.get("cache_write_tokens"),
+        reasoning_tokens=written.get("reasoning_tokens"),
+    )
+    return _Said(text or refusal, "refusal" if refusal else finish, counts, payload.get("model"))
+
+
+def _anthropic(payload: Mapping[str, Any]) -> _Said | None:
+    finish = _finish(payload.get("stop_reason"))
+    content = payload.get("content")
+    if not isinstance(content, list) or not (content or finish == "refusal"):
+        return None
+    usage = _object(payload, "usage")
+    plain: Any = usage.get("input_tokens")
+    parts = [usage.get("cache_read_input_tokens") or 0, usage.get("cache_creation_input_tokens") or 0]
+    counts = _counts(
+        usage,
+        text := _text(content),
+        prompt_tokens=plain + sum(parts) if all(map(is_count, [plain, *parts])) else plain,
+        completion_tokens=usage.get("output_tokens"),
+        cached_tokens=parts[0],
+        cache_write_tokens=parts[1],
+        reasoning_tokens=_object(usage, "output_tokens_details").get("thinking_tokens"),
+    )
+    return _Said(text, finish, counts, payload.get("model"))
+
+
+def _gemini(payload: Mapping[str, Any]) -> _Said | None:
+    candidate = _first(payload.get("candidates"))
+    blocked = _object(payload, "promptFeedback").get("blockReason")
+    if not candidate and not blocked:
+        return None
+    content = _object(candidate, "content").get("parts")
+    thoughts = [part for part in content or () if isinstance(part, dict) and part.get("thought")]
+    text = _text([part for part in content if part not in thoughts] if isinstance(content, list) else "")
+    usage = _object(payload, "usageMetadata")
+    reasoning, written = usage.get("thoughtsTokenCount"), usage.get("candidatesTokenCount")
+    read = usage.get("toolUsePromptTokenCount") or 0
+    sent = usage.get("promptTokenCount")
+    counts = _counts(
+        usage,
+        text,
+        prompt_tokens=sent + read if is_count(sent) and is_count(read) else sent,
+        completion_tokens=written + (reasoning or 0) if is_count(written) and is_count(reasoning or 0) else written,
+        cached_tokens=usage.get("cachedContentTokenCount"),
+        reasoning_tokens=reasoning,
+    )
+    calls = any(isinstance(part, dict) and "functionCall" in part for part in content or ())
+    finish = "content_filter" if blocked else "tool_calls" if calls else _finish(candidate.get("finishReason"))
+    return _Said(text, finish, counts, payload.get("modelVersion"))
+
+
+# The fields that only a reply of a format has.
+_FORMATS: tuple[tuple[frozenset[str], Callable[[Mapping[str, Any]], _Said | None]], ...] = (
+    (frozenset({"choices"}), _chat),
+    (frozenset({"stop_reason", "stop_sequence"}), _anthropic),
+    (frozenset({"candidates", "promptFeedback"}), _gemini),
+)
+
+
+def _counts(usage: Mapping[str, object], text: str, **counts: object) -> dict[str, object]:
+    """The counts that were reported, and None for a missing total; nothing without usage."""
+    if not usage:
+        return {}
+    totals = ["prompt_tokens", *(["completion_tokens"] if text else [])]
+    return {name: count for name, count in counts.items() if count is not None or name in totals}
+
+
+def _finish(reason: object) -> str | None:
+    return _FINISH.get(reason.lower(), reason.lower()) if isinstance(reason, str) else None
+
+
+def _first(value: object) -> Mapping[str, Any]:
+    return value[0] if isinstance(value, list) and value and isinstance(value[0], dict) else {}
+
+
+def _object(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = holder.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _text(content: object) -> str:
+    """A text, or the texts of a list of parts."""
+    if isinstance(content, list):
+        return "".join(_text(part.get("text")) for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""

@@ -1,0 +1,329 @@
+"""Numbers and replies that lie, on six routes: each has one outcome, and docs/errors.md says which."""
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from conftest import ROOT, wire_entry
+from sample_cases import LAMP, write_case
+from standins import Fault, StandIn
+
+from llm_tester import LLMTester, ProviderConfig
+from llm_tester.errors import ProviderError, RateLimitError, ServerError, UnusableReplyError
+from llm_tester.llms.base import BaseLLM
+from llm_tester.llms.litellm_backend import LiteLLMProvider
+from llm_tester.llms.pydantic_ai_backend import PydanticAIProvider
+
+Json = dict[str, Any]
+
+PAGE = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
+ROUTES = ["openai", "anthropic", "mistral", "gemini", "pydantic-openai", "pydantic-anthropic"]
+
+
+class Wire(NamedTuple):
+    """A reply of 10 and 5 tokens with the text `hello`, and where its parts are."""
+
+    body: Json
+    usage: str
+    prompt: str
+    completion: str
+    model: str
+    choices: str
+
+
+OPENAI = Wire(
+    {
+        "id": "a",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "gpt-4o",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hello"}}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+    },
+    *("usage", "prompt_tokens", "completion_tokens", "model", "choices"),
+)
+ANTHROPIC = Wire(
+    {
+        "id": "a",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-haiku-4-5",
+        "content": [{"type": "text", "text": "hello"}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 10, "output_tokens": 5},
+    },
+    *("usage", "input_tokens", "output_tokens", "model", "content"),
+)
+GEMINI = Wire(
+    {
+        "candidates": [{"content": {"parts": [{"text": "hello"}], "role": "model"}, "finishReason": "STOP"}],
+        "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15},
+        "modelVersion": "gemini-2.5-flash",
+        "responseId": "a",
+    },
+    *("usageMetadata", "promptTokenCount", "candidatesTokenCount", "modelVersion", "candidates"),
+)
+MISTRAL = OPENAI._replace(body=OPENAI.body | {"model": "mistral-small-latest"})
+WIRES = {"openai": OPENAI, "mistral": MISTRAL, "anthropic": ANTHROPIC, "gemini": GEMINI}
+
+
+def wire_of(route: str) -> Wire:
+    return WIRES[route.removeprefix("pydantic-")]
+
+
+class Ask(NamedTuple):
+    server: StandIn
+    providers: dict[str, BaseLLM]
+
+    def __call__(self, route: str, body: Json | str) -> Any:
+        text = body if isinstance(body, str) else json.dumps(body)
+        self.server.faults.append(Fault(status=200, body=text.encode()))
+        return self.providers[route].get_response("a", "b")
+
+
+def provider_of(route: str, url: str, **more: Any) -> BaseLLM:
+    kind = PydanticAIProvider if route.startswith("pydantic") else LiteLLMProvider
+    entry = {"name": "x", **wire_entry(route, url), "env_key": "", "max_attempts": 1, **more}
+    return kind(ProviderConfig.model_validate(entry))
+
+
+@pytest.fixture(scope="module")
+def ask() -> Iterator[Ask]:
+    with StandIn("") as server:
+        yield Ask(server, {route: provider_of(route, server.url) for route in ROUTES})
+
+
+# Numbers: what is reported, and what the note says of it.
+NUMBERS: dict[str, tuple[Any, str]] = {
+    "negative": (-5, "as -5, which is no number of tokens"),
+    "a fraction": (3.5, "as 3.5"),
+    "infinite": (float("inf"), "as inf"),
+    "NaN": (float("nan"), "as nan"),
+    "a boolean": (True, "as True"),
+    "a string": ("12", "as '12'"),
+    "a list": ([1], "as list"),
+    "more than 10¹²": (10**12 + 1, "more than 12 digits"),
+    "a thousand digits": (10**999, "more than 12 digits"),
+    "null": (None, "does not report"),
+}
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("lie", NUMBERS)
+def test_a_count_that_is_none_leaves_the_reply_and_no_cost(lie: str, route: str, ask: Ask) -> None:
+    """The other count is kept, and a note says what was found; the same on every route."""
+    value, note = NUMBERS[lie]
+    wire = wire_of(route)
+    for place, name, left in ((wire.prompt, "prompt_tokens", (0, 5)), (wire.completion, "completion_tokens", (10, 0))):
+        body = copy.deepcopy(wire.body)
+        body[wire.usage][place] = value
+        text, usage = ask(route, body)
+        assert (text, usage.total_cost, usage.finish_reason) == ("hello", None, "stop")
+        assert (usage.prompt_tokens, usage.completion_tokens) == left
+        assert name in usage.notes[0]
+        assert note in usage.notes[0]
+        json.loads(usage.model_dump_json())
+    assert f"| {lie} |" in PAGE
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_5000_digits_are_a_note_too(route: str, ask: Ask) -> None:
+    """Python's own parser refuses a body with such a number, and the text would be lost."""
+    wire = wire_of(route)
+    body = json.dumps(wire.body).replace(": 10", ": " + "9" * 5000, 1)
+    text, usage = ask(route, body)
+    assert (text, usage.total_cost) == ("hello", None)
+    assert "more than 12 digits" in usage.notes[0]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_other_usage_that_lies(route: str, ask: Ask) -> None:
+    """No usage at all, a whole number that is written as a fraction, and more than the call can have used."""
+    wire = wire_of(route)
+    for missing in ({}, {wire.usage: None}, {wire.usage: "many"}):
+        body = {name: value for name, value in wire.body.items() if name != wire.usage} | missing
+        text, usage = ask(route, body)
+        assert (text, usage.total_cost, usage.notes) == ("hello", None, ("the provider reports no tokens",))
+    body = copy.deepcopy(wire.body)
+    body[wire.usage][wire.prompt] = 12.0
+    usage = ask(route, body)[1]
+    assert (usage.prompt_tokens, usage.total_cost, usage.notes) == (12, pytest.approx((12 * 2 + 5 * 8) / 1e6), ())
+    body[wire.usage] |= {wire.prompt: 10**9, wire.completion: 10**9}
+    usage = ask(route, body)[1]
+    notes = [note for note in usage.notes if "more than the call allowed" in note]
+    assert [note.split()[0] for note in notes] == ["prompt_tokens", "completion_tokens"]
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if "anthropic" not in route])
+def test_more_cached_input_than_input(route: str, ask: Ask) -> None:
+    wire = wire_of(route)
+    body = copy.deepcopy(wire.body)
+    chat = {"prompt_tokens_details": {"cached_tokens": 500}}
+    body[wire.usage] |= {"cachedContentTokenCount": 500} if wire is GEMINI else chat
+    text, usage = ask(route, body)
+    assert (text, usage.total_cost) == ("hello", None)
+    assert "exceed prompt_tokens" in usage.notes[0]
+
+
+# Replies: each fault's body, and its outcome.
+
+
+def changed(wire: Wire, openai: Json, anthropic: Json, gemini: Json) -> Json:
+    """The wire's reply with other fields in its choice (OpenAI, Gemini) or its body (Anthropic)."""
+    body = copy.deepcopy(wire.body)
+    if wire is ANTHROPIC:
+        return body | anthropic
+    body[wire.choices][0] |= gemini if wire is GEMINI else openai
+    return body
+
+
+def texts(wire: Wire, text: str) -> Json:
+    parts = {"content": {"role": "model", "parts": [{"text": text}]}}
+    message = {"message": {"role": "assistant", "content": text}}
+    return changed(wire, message, {"content": [{"type": "text", "text": text}]}, parts)
+
+
+def refused(wire: Wire) -> Json:
+    message = {"role": "assistant", "content": None, "refusal": "I will not."}
+    content = [{"type": "text", "text": "I will not."}]
+    return changed(wire, {"message": message}, {"stop_reason": "refusal", "content": content}, {})
+
+
+def called(wire: Wire) -> Json:
+    call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    use = [{"type": "tool_use", "id": "t", "name": "look", "input": {}}]
+    part = {"functionCall": {"name": "look", "args": {}}}
+    return changed(
+        wire,
+        {"finish_reason": "tool_calls", "message": message},
+        {"stop_reason": "tool_use", "content": use},
+        {"content": {"role": "model", "parts": [part]}},
+    )
+
+
+def nested(wire: Wire) -> str:
+    return json.dumps(wire.body)[:-1] + ', "x": ' + "[" * 100_000 + "]" * 100_000 + "}"
+
+
+def twice(wire: Wire) -> str:
+    name = "content" if wire.choices == "choices" else "text"
+    return json.dumps(wire.body).replace('"hello"', f'"first", "{name}": "hello"')
+
+
+UPSTREAM = {"message": "upstream broke", "code": 502}
+LIMIT = {"message": "slow down", "type": "rate_limit_error"}
+
+
+class Says(NamedTuple):
+    """A reply that is kept: its text, its finish reason, and what a note says."""
+
+    text: str = "hello"
+    finish: str = "stop"
+    note: str = ""
+
+
+Outcome = Says | type[ProviderError]
+
+REPLIES: dict[str, tuple[Callable[[Wire], Json | str], Outcome]] = {
+    "an error that names its status": (lambda wire: {"error": UPSTREAM}, ServerError),
+    "such an error next to a reply": (lambda wire: wire.body | {"error": LIMIT}, RateLimitError),
+    "an error without a status": (lambda wire: wire.body | {"error": "upstream broke"}, UnusableReplyError),
+    "no choices": (lambda wire: wire.body | {wire.choices: []}, UnusableReplyError),
+    "another model": (lambda wire: wire.body | {wire.model: "another-model"}, Says(note="another-model answered")),
+    "cut at the output limit": (
+        lambda wire: changed(
+            wire, {"finish_reason": "length"}, {"stop_reason": "max_tokens"}, {"finishReason": "MAX_TOKENS"}
+        ),
+        Says(finish="length"),
+    ),
+    "a tool call": (called, Says("", "tool_calls")),
+    "an empty text": (lambda wire: texts(wire, ""), Says("")),
+    "half a surrogate pair": (lambda wire: texts(wire, "a\ud83db"), Says("a\ufffdb", note="surrogate")),
+    "a key twice": (twice, Says()),
+    "NaN in an unknown field": (lambda wire: wire.body | {"x": float("nan")}, Says()),
+    "nested 100,000 deep": (nested, UnusableReplyError),
+    "null, or a list": (lambda wire: "null", UnusableReplyError),
+}
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("fault", REPLIES)
+def test_a_reply_that_lies_has_one_outcome(fault: str, route: str, ask: Ask) -> None:
+    make, outcome = REPLIES[fault]
+    if isinstance(outcome, Says):
+        text, usage = ask(route, make(wire_of(route)))
+        assert (text, usage.finish_reason) == (outcome.text, outcome.finish)
+        assert usage.total_cost == pytest.approx((10 * 2 + 5 * 8) / 1e6)
+        assert (outcome.note in " ".join(usage.notes)) if outcome.note else usage.notes == ()
+    else:
+        with pytest.raises(ProviderError) as caught:
+            ask(route, make(wire_of(route)))
+        assert type(caught.value) is outcome
+        # It may have been billed: the server did not refuse it.
+        assert (caught.value.attempts, caught.value.unanswered) == (1, 1)
+    assert f"| {fault} |" in PAGE
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_refusal_and_a_filtered_reply_are_kept_and_not_valid(
+    route: str, ask: Ask, tmp_path: Path, write_config: Callable[..., Path]
+) -> None:
+    """The refusal's own text is shown; valid JSON that the filter stopped is not valid. Both are priced."""
+    wire = wire_of(route)
+    write_case(tmp_path / "cases")
+    write_config({"x": {**wire_entry(route, ask.server.url), "env_key": ""}})
+    valid = texts(wire, json.dumps(LAMP))
+    if wire is GEMINI:
+        bodies = [valid | {"candidates": [valid["candidates"][0] | {"finishReason": "SAFETY"}]}]
+        bodies += [{**wire.body, "candidates": [], "promptFeedback": {"blockReason": "SAFETY"}}]
+        problems = ["The provider's content filter stopped the reply."] * 2
+    elif wire is ANTHROPIC:
+        bodies, problems = [refused(wire)], ["The model refused: I will not."]
+    else:
+        filtered = copy.deepcopy(valid)
+        filtered["choices"][0]["finish_reason"] = "content_filter"
+        bodies = [refused(wire), filtered]
+        problems = ["The model refused: I will not.", "The provider's content filter stopped the reply."]
+    for body, problem in zip(bodies, problems, strict=True):
+        ask.server.faults.append(Fault(status=200, body=json.dumps(body).encode()))
+        [result] = LLMTester(["x"], tmp_path / "cases").run_tests(record="off").results
+        assert (result.status, result.accuracy, result.problem) == ("invalid", 0.0, problem)
+        assert result.usage is not None
+        assert result.usage.total_cost == pytest.approx((10 * 2 + 5 * 8) / 1e6)
+
+
+def test_a_key_quoted_in_an_error_of_a_reply_is_redacted(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message of such an error is the provider's, as that of any other."""
+    key = "reply-canary-" + "0123456789"
+    monkeypatch.setenv("WIRE_API_KEY", key)
+    body = {"error": {"message": f"wrong key {key}", "code": 401}}
+    for route in ROUTES:
+        with pytest.raises(ProviderError) as caught:
+            ask(route, body)
+        assert key not in str(caught.value)
+
+
+def test_several_texts_count_in_the_worst_case(ask: Ask) -> None:
+    """`n` texts can each have `max_tokens`; what is set aside under a budget is for all of them."""
+    one = provider_of("openai", ask.server.url, params={"max_tokens": 100}).limits("a", "b")
+    three = provider_of("openai", ask.server.url, params={"max_tokens": 100, "n": 3}).limits("a", "b")
+    assert (one.completion_tokens, three.completion_tokens) == (100, 300)
+    assert three.reserve_usd == three.worst_usd == pytest.approx(one.worst_usd + 200 * 8 / 1e6)
+
+
+def test_a_call_that_nothing_was_sent_for_is_no_unusable_reply(ask: Ask) -> None:
+    """LiteLLM refuses a parameter by itself: nothing is billed, and nothing is said about a reply."""
+    provider = LiteLLMProvider(
+        ProviderConfig.model_validate(
+            {"name": "x", "provider_type": "no_such_route", "env_key": "", "models": ["m"], "max_attempts": 1}
+        )
+    )
+    with pytest.raises(ProviderError, match="nothing was sent") as caught:
+        provider.get_response("a", "b")
+    assert type(caught.value) is ProviderError
+    assert (caught.value.attempts, caught.value.unanswered, caught.value.failed_cost) == (1, 0, 0.0)
