@@ -291,6 +291,10 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, path))
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: nested too deeply to be read") from error
+    except ValueError as error:  # Python refuses integers of more than 4,300 digits
+        raise ConfigError(f"{path}: has a number too long to be read: {error}") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: found {_kind(value)}, expected an object")
     return value

@@ -43,6 +43,15 @@ class RunInterrupted(KeyboardInterrupt):
         self.results = results
 
 
+def _check_folder(path: Path) -> None:
+    try:
+        problem = "" if path.is_dir() or not path.exists() else "it is no directory"
+    except OSError as error:
+        problem = f"{error.strerror}"
+    if problem:
+        raise ConfigError(f"{path}: the recordings cannot be there: {problem}; name another directory")
+
+
 class LLMTester:
     """Runs the cases of a directory over providers.
 
@@ -70,8 +79,9 @@ class LLMTester:
             llm_registry.reset_provider_cache()
             activate(config_path)
         active = settings()
-        self.test_dir = Path(test_dir) if test_dir else active.directory / active.config.cases
-        self.cassettes = Path(cassettes) if cassettes else active.directory / active.config.cassettes
+        self.test_dir = Path(test_dir) if test_dir else active.folder("cases")
+        self.cassettes = Path(cassettes) if cassettes else active.folder("cassettes")
+        _check_folder(self.cassettes)
         # What the command that a message names must keep.
         self._options: tuple[str, ...] = ("--cases", os.path.relpath(test_dir)) if test_dir else ()
         self._options += ("--cassettes", os.path.relpath(cassettes)) if cassettes else ()

@@ -1,11 +1,12 @@
 """The active configuration: the global file, the package's entries, and the keys."""
 
 import functools
+import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ._variables import variables_of, with_variables
 from .cassettes import secrets
@@ -13,6 +14,8 @@ from .config import GlobalConfig, ProviderConfig, read_json, validate
 from .errors import ConfigError, MissingKeyError
 
 __all__ = ["CONFIG_VARIABLE", "PACKAGE_PROVIDERS", "Settings", "activate", "package_names", "reset", "settings"]
+
+log = logging.getLogger("llm_tester")
 
 CONFIG_VARIABLE = "LLM_TESTER_CONFIG"
 PACKAGE_PROVIDERS = Path(__file__).parent / "llms"
@@ -35,8 +38,28 @@ class Settings:
         if path:
             self.config = validate(GlobalConfig, read_json(path), path)
         self.dotenv_path = self.directory / ".env"
-        self._dotenv = secrets.variables_in(self.dotenv_path) if self.dotenv_path.is_file() else {}
+        self._dotenv = _in_dotenv(self.dotenv_path) if self.dotenv_path.is_file() else {}
         self._external_keys: set[str] = set()
+
+    def folder(self, field: Literal["cases", "cassettes"]) -> Path:
+        """The directory that a field of the config names.
+
+        Raises:
+            ConfigError: it is not in the project, which is the directory of the config.
+        """
+        named: str = getattr(self.config, field)
+        path = self.directory / named
+        try:
+            target = Path(os.path.realpath(path))
+        except ValueError as error:
+            raise ConfigError(f"{self.path}: {field}: {named!r} is no path ({error})") from error
+        if not target.is_relative_to(os.path.realpath(self.directory)):
+            where = f"{self.path}: {field}" if self.path else f"{path}"
+            raise ConfigError(
+                f"{where}: leads to {target}, which is outside of {self.directory}; move it there, or name it with "
+                f"`llm-tester run --{field} {target}`"
+            )
+        return path
 
     def key(self, variable: str) -> str | None:
         """The value of an environment variable, else of the `.env` file; None if both lack it or it is empty."""
@@ -130,6 +153,18 @@ def _variables(entry: Mapping[str, Any]) -> set[str]:
     """The environment variables that an entry names."""
     key = entry.get("env_key")
     return variables_of(entry.get("params")) | ({str(key)} if key else set())
+
+
+def _in_dotenv(path: Path) -> dict[str, str | None]:
+    """The variables of the `.env` file; warns if other users can read it."""
+    try:
+        found = secrets.variables_in(path)
+        mode = path.stat().st_mode
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    if os.name == "posix" and mode & 0o004 and found:
+        log.warning("%s: every user of this machine can read it; run: chmod 600 %s", path, path)
+    return found
 
 
 def _unmarked(model: Any) -> Any:

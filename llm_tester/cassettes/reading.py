@@ -3,6 +3,7 @@
 Plain vcrpy cassettes (`version: 1`, bodies as strings) are read as well; recording into one writes it in our format.
 """
 
+import functools
 import logging
 import re
 from collections.abc import Mapping
@@ -17,7 +18,9 @@ from .importing import collector_at_rest
 from .secrets import Scrubber
 from .storage import END, FORMAT, KEPT_HEADERS, Interaction
 
-__all__ = ["File", "load"]
+__all__ = ["File", "SafeLoader", "load"]
+
+MOST_DEEP = 1000
 
 log = logging.getLogger("llm_tester")
 
@@ -122,7 +125,7 @@ def _of_ours(path: Path, text: str, head: str, texts: list[str]) -> tuple[list[I
     return [kept[one].copy() for one in texts], metadata
 
 
-class _Loader(yaml.CSafeLoader):
+class SafeLoader(yaml.CSafeLoader):
     """Reads scalars as text: a date without quotes stays the text that a body had."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own way of saying it)
@@ -130,11 +133,26 @@ class _Loader(yaml.CSafeLoader):
         for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
     }
 
-    def descend_resolver(self, parent: Any, index: Any) -> None:
-        """Does nothing: we have no rules that depend on a place."""
+    def __init__(self, text: str | bytes) -> None:
+        super().__init__(text)
+        # libyaml's composer is recursive, so deep input would crash the interpreter. It calls these at each node, which
+        # happens so often that a counter would take a noticeable time: an empty list says that the depth is used up.
+        left = [None] * MOST_DEEP
+        take = left.pop
+        vars(self).update(
+            descend_resolver=lambda parent, index: take(), ascend_resolver=functools.partial(left.append, None)
+        )
 
-    def ascend_resolver(self) -> None:
-        """Does nothing."""
+    def get_single_node(self) -> yaml.Node | None:
+        """The document's node.
+
+        Raises:
+            yaml.YAMLError: it is not YAML, or is nested too deeply.
+        """
+        try:
+            return super().get_single_node()
+        except IndexError as error:
+            raise yaml.YAMLError(f"nested deeper than {MOST_DEEP} levels") from error
 
 
 _STR, _MAP, _SEQ = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq"))
@@ -152,17 +170,17 @@ def _tree(text: str) -> Any:
     as fast.
     """
     if not ("&" in text and "*" in text):
-        loader = _Loader(text)
+        loader = SafeLoader(text)
         try:
             return _built(loader, loader.get_single_node())
         except _NotJSON:
             pass
         finally:
             loader.dispose()
-    return yaml.load(text, Loader=_Loader)
+    return yaml.load(text, Loader=SafeLoader)
 
 
-def _built(loader: _Loader, node: yaml.Node | None) -> Any:
+def _built(loader: SafeLoader, node: yaml.Node | None) -> Any:
     if node is None:
         return None
     if node.tag == _STR:

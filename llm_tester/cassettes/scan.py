@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from .reading import SafeLoader
 from .secrets import MODEL_OUTPUT, Scrubber, default_scrubber, is_secret_field
 
 __all__ = ["Find", "cassette_files", "scan", "unused_files"]
@@ -73,7 +74,7 @@ def _scan(path: Path, scrubber: Scrubber) -> Iterator[Find]:
             found.add(number)
             yield Find(path, number, what)
     try:
-        node = yaml.compose(data.decode(), Loader=yaml.CSafeLoader)
+        node = yaml.compose(data.decode(), Loader=SafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = getattr(error, "problem_mark", None)
         yield Find(path, place.line + 1 if place else 1, "cannot be decoded, so it cannot be checked")

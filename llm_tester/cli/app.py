@@ -7,6 +7,7 @@ called.
 import atexit
 import gc
 import logging
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -35,6 +36,12 @@ class _Group(click.Group):
 
             say(f"error: {error}", "red", err=True)
             ctx.exit(MISUSE)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_where: object, **_more: object) -> None:
+    from .console import say
+
+    say(f"{category.__name__}: {message}", "yellow", err=True)
 
 
 class _Log(logging.Handler):
@@ -67,6 +74,7 @@ def main(verbose: bool) -> None:
     # The interpreter ends with a collection, which takes a second if LiteLLM was imported, and frees what the system
     # frees anyway.
     atexit.register(gc.freeze)
+    warnings.showwarning = _show_warning
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(message)s", handlers=[_Log()])
     for chatty in ("httpx", "httpx2", "LiteLLM", "vcr"):
         logging.getLogger(chatty).setLevel(logging.ERROR)

@@ -1,19 +1,34 @@
-"""Where the commands print. Plain lines need no rich, which takes as long to import as click."""
+"""Where the commands print. Plain lines need no rich, which takes as long to import as click.
+
+A reply, an error of a provider or the name of a file may hold characters that clear the terminal, set its title or
+write to the clipboard. Everything that is printed here shows them as `\\x1b` instead.
+"""
 
 import functools
 import logging
 import os
+import re
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from collections.abc import Iterator
+
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
     from rich.table import Table
 
-__all__ = ["console", "log_handler", "plain_table", "say"]
+__all__ = ["console", "log_handler", "plain_table", "printable", "say"]
 
 PIPE_WIDTH = 130
+# Control characters but for tab and line end, halves of surrogates, and what changes the direction of a text.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """A text with its control characters as escapes, such as `\\x1b`."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 @functools.cache
@@ -21,7 +36,12 @@ def console(*, err: bool = False) -> "Console":
     """Rich's console of stdout, or of stderr."""
     from rich.console import Console
 
-    made = Console(stderr=err)
+    class Printable(Console):
+        def render(self, renderable: "RenderableType", options: "ConsoleOptions | None" = None) -> "Iterator[Segment]":
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+    made = Printable(stderr=err)
     if not err and not made.is_terminal and "COLUMNS" not in os.environ:
         # A log or a pipe has no window to set the width, and 80 columns fold the tables.
         made.width = PIPE_WIDTH
@@ -29,7 +49,8 @@ def console(*, err: bool = False) -> "Console":
 
 
 def say(text: str, style: str = "", *, err: bool = False) -> None:
-    """Prints a line as it is: no markup, no folding at the terminal's edge."""
+    """Prints a line without markup, and without folding at the terminal's edge."""
+    text = printable(text)
     if not style:
         click.echo(text, err=err)
         return

@@ -11,6 +11,14 @@ __all__ = ["write_project"]
 def write_project(directory: Path) -> None:
     """Copies the template of a project to a directory."""
     template = Path(__file__).parent.parent / "template"
+    try:
+        _copy(template, directory)
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: cannot be written ({error.strerror}); choose another place") from error
+    say("now: llm-tester run" if directory == Path() else f"now: cd {directory} && llm-tester run")
+
+
+def _copy(template: Path, directory: Path) -> None:
     files = [path for path in sorted(template.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
     targets = {path: directory / path.relative_to(template) for path in files}
     if existing := [target for target in targets.values() if target.exists()]:
@@ -19,4 +27,3 @@ def write_project(directory: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
         say(f"wrote {target}")
-    say("now: llm-tester run" if directory == Path() else f"now: cd {directory} && llm-tester run")

@@ -74,10 +74,14 @@ def migrate(source: Path, target: Path) -> Migration:
         raise ConfigError(f"{target}: lies inside {modules}, which is copied; choose another directory with --to")
     warnings: list[str] = []
     providers = dict(_providers(source, path, given, warnings))
-    shutil.copytree(modules, cases, ignore=shutil.ignore_patterns("__pycache__", "reports"))
-    warnings += [*_settings(path, given), *_modules_warnings(source, cases)]
     text = json.dumps({"providers": providers, "cases": modules.name}, indent=2, ensure_ascii=False)
-    config.write_text(text + "\n", encoding="utf-8")
+    try:
+        # A link stays a link: what it leads to may be no part of the project.
+        shutil.copytree(modules, cases, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "reports"))
+        warnings += [*_settings(path, given), *_modules_warnings(source, cases)]
+        config.write_text(text + "\n", encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{target}: the project cannot be copied there whole ({error})") from error
     return Migration(config, cases, warnings)
 
 

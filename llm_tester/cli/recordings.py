@@ -14,7 +14,7 @@ def scan_cassettes(paths: tuple[Path, ...], config: Path | None) -> bool:
     """Prints the keys that are in recordings; returns whether there are any."""
     activate(config)
     active = settings()
-    chosen = paths or (active.directory / active.config.cassettes,)
+    chosen = paths or (active.folder("cassettes"),)
     for path in chosen:
         if not path.exists():
             raise ConfigError(f"{path}: there is no such file or directory")

@@ -5,6 +5,7 @@ import importlib.metadata
 import inspect
 import logging
 import re
+import reprlib
 import threading
 import traceback
 from collections.abc import Mapping
@@ -102,7 +103,10 @@ def _instance(kind: type[BaseLLM], entry: ProviderConfig | None) -> BaseLLM:
     name, where = entry.name if entry else kind.provider_name, f"{kind.__module__}:{kind.__qualname__}"
     try:
         made = kind(entry)
-    except (Exception, SystemExit) as error:
+        made.get_default_model()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise ConfigError(_broken(name, f"{where} cannot be made", error)) from error
     if not isinstance(getattr(made, "config", None), ProviderConfig):
         raise ConfigError(f"{name}: {where}: its __init__ does not call super().__init__(config)")
@@ -182,6 +186,8 @@ def check_provider_class(kind: object) -> None:
     name = f"{kind.__module__}:{kind.__qualname__}"
     if missing := sorted(getattr(kind, "__abstractmethods__", ())):
         raise ConfigError(f"{name}: does not define {', '.join(missing)}")
+    if not callable(kind._call_llm_api):
+        raise ConfigError(f"{name}: _call_llm_api is {reprlib.repr(kind._call_llm_api)}, expected a method")
     parameters = list(inspect.signature(kind._call_llm_api).parameters.values())
     names = [parameter.name for parameter in parameters]
     if not any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
@@ -332,7 +338,9 @@ def _backend(entry: ProviderConfig) -> type[BaseLLM]:
 def _module(name: str, module_name: str, where: str) -> ModuleType:
     try:
         return user_code.import_module(module_name)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         what = f"the module {module_name!r} (from {where}) cannot be imported"
         raise ConfigError(_broken(name, what, error)) from error
 
@@ -343,7 +351,7 @@ def _broken(name: str, what: str, error: BaseException) -> str:
     place = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else "its code"
     if isinstance(error, SyntaxError):
         place = f"{error.filename}, line {error.lineno}"
-    said = secrets.default_scrubber().text(" ".join(str(error).split()))
+    said = secrets.default_scrubber().text(" ".join(user_code.said(error).split()))
     return f"{name}: {what}: {place} raised {type(error).__name__}: {said or 'without a message'}"
 
 

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from ..settings import settings
 
-__all__ = ["cached", "import_file", "import_module", "raised_at", "reset"]
+__all__ = ["cached", "import_file", "import_module", "raised_at", "reset", "said"]
 
 _PREFIX = "_llm_tester_cases_"
 _Found = TypeVar("_Found")
@@ -110,6 +110,13 @@ def raised_at(error: BaseException, folder: Path) -> str:
         if inside:
             return inside[-1]
     return ""
+
+
+def said(error: BaseException) -> str:
+    """The message of an error that the user's code raised, also if that code fails at it."""
+    kind = type(error).__name__
+    last = traceback.format_exception_only(type(error), error)[-1].strip()
+    return last.partition(f"{kind}: ")[2]
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The results as Markdown that reads well on a code-hosting page."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..runs.comparison import RunComparison, counted
@@ -11,6 +12,11 @@ from . import tables
 __all__ = ["MARK", "render"]
 
 MARK = "<!-- llm_tester report -->"
+
+# What makes an image, a link, HTML, formatting or a table cell. A code-hosting page also finds addresses, mentions and
+# numbers of issues in text that is escaped, but not behind a zero-width space.
+_MARKUP = re.compile(r"[\\`*\[\]|<>&@#]|:(?=//)|(?<=www)\.", re.IGNORECASE)
+_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", **{mark: f"{mark}&#8203;" for mark in "@#:."}}
 
 _SUMS = ("accuracy", "cases", *tables.OUTCOMES, "in", "out", "cost", "seconds")
 _CHANGE = ("provider and model", "verdict", "accuracy", "change", "p", "cost of a reply", "seconds")
@@ -129,6 +135,5 @@ def _problems(run: RunResult, again: str | None) -> Iterator[str]:
 
 
 def _cell(text: str) -> str:
-    # A reply may contain anything. In a table cell, a bar, a line end or a tag would be markup.
-    flat = " ".join(text.split())
-    return flat.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "\\`").replace("*", "\\*")
+    # A reply may contain anything.
+    return _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), " ".join(text.split()))

@@ -11,17 +11,20 @@ Instead of the files, the class may have a `get_test_cases()`; see `discover`.
 
 import inspect
 import logging
+import re
+import reprlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, Field
 
 from ..config import validate
 from ..errors import CaseError, ConfigError, suggest
 from ..llms.base import File
+from ..utils.files import Boundary
 from .expected import check_expected, read_expected
 from .model_classes import load_model_class, raised
 from .results import OfCase, Record
@@ -29,6 +32,11 @@ from .results import OfCase, Record
 __all__ = ["Case", "discover", "load_model_class"]
 
 log = logging.getLogger("llm_tester")
+
+# Control characters must not reach a terminal. A name that is not UTF-8 has halves of surrogates.
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+_UNUSABLE = re.compile(rf"[{_CONTROL}\ud800-\udfff]")
+_Name = Annotated[str, Field(pattern=f"^[^{_CONTROL}]*$")]
 
 
 class Case(OfCase):
@@ -72,8 +80,8 @@ class Case(OfCase):
 class _Item(Record):
     """A case as `get_test_cases()` or the files give it. The last two fields are those of the original project."""
 
-    name: str = Field(min_length=1)
-    variant: str = ""
+    name: _Name = Field(min_length=1)
+    variant: _Name = ""
     prompt: str | None = None
     prompt_path: Path | None = None
     source: str | None = None
@@ -109,13 +117,14 @@ def discover(root: Path, modules: tuple[str, ...] = ()) -> list[Case]:
     for name in sorted(wanted - set(known)):
         raise CaseError(f"{root}: has no module {name!r}; {suggest(name, known)}")
     root = root.resolve()
+    boundary = Boundary(root)
     cases: list[Case] = []
     problems: list[str] = []
     for name in known:
         if wanted and name not in wanted:
             continue
         try:
-            cases += _of_module(root / name, problems)
+            cases += _of_module(root / name, problems, boundary)
         except CaseError as error:
             problems.append(str(error))
     if problems:
@@ -144,11 +153,14 @@ def _listed(directory: Path) -> list[Path]:
     """The entries of a directory, sorted, without hidden files; empty if there is no such directory."""
     try:
         # Names compare several times as fast as paths.
-        return [path for path in sorted(directory.iterdir(), key=attrgetter("name")) if not path.name.startswith(".")]
+        found = [path for path in sorted(directory.iterdir(), key=attrgetter("name")) if not path.name.startswith(".")]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise CaseError(f"{directory}: cannot be read as a directory ({error})") from error
+    if bad := [path.name for path in found if _UNUSABLE.search(path.name)]:
+        raise CaseError(f"{directory}: the name {bad[0]!r} has a control character or is not UTF-8; rename it")
+    return found
 
 
 def _chosen(root: Path, cases: Sequence[Case], names: Sequence[str]) -> list[Case]:
@@ -162,7 +174,7 @@ def _chosen(root: Path, cases: Sequence[Case], names: Sequence[str]) -> list[Cas
     return [case for case, own in zip(cases, selectors, strict=True) if not names or not own.isdisjoint(names)]
 
 
-def _of_module(directory: Path, problems: list[str]) -> Iterator[Case]:
+def _of_module(directory: Path, problems: list[str], boundary: Boundary) -> Iterator[Case]:
     kind = load_model_class(directory)
     has_own = hasattr(kind, "get_test_cases")
     items = _from_class(kind, directory) if has_own else list(_from_files(directory / "tests"))
@@ -172,7 +184,7 @@ def _of_module(directory: Path, problems: list[str]) -> Iterator[Case]:
     real = directory.resolve()
     for item in items:
         try:
-            yield _case(directory, item, kind, real)
+            yield _case(directory, item, kind, real, boundary)
         except CaseError as error:
             problems.append(str(error))
 
@@ -180,18 +192,21 @@ def _of_module(directory: Path, problems: list[str]) -> Iterator[Case]:
 def _from_class(kind: type[BaseModel], directory: Path) -> list[_Item]:
     path = directory / "model.py"
     given = _called(kind, directory)
-    if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
-        raise CaseError(f"{path}: get_test_cases() returned {given!r}, expected a list of objects with a name")
+    if not isinstance(given, list):
+        found = reprlib.repr(given)
+        raise CaseError(f"{path}: get_test_cases() returned {found}, expected a list of objects with a name")
     items = []
     for number, value in enumerate(given):
         if not isinstance(value, Mapping):
-            raise CaseError(f"{path}: get_test_cases() returned {value!r}, expected an object with a name")
+            found = reprlib.repr(value)
+            raise CaseError(f"{path}: get_test_cases() returned {found}, expected an object with a name")
         try:
             item = validate(_Item, value, path, f"get_test_cases()[{number}]")
         except ConfigError as error:
             raise CaseError(str(error)) from error
-        if item.model_class not in (None, kind):
-            raise CaseError(f"{path}: case {item.name!r} has the class {item.model_class!r}; a module has one class")
+        if item.model_class is not None and item.model_class is not kind:
+            found = reprlib.repr(item.model_class)
+            raise CaseError(f"{path}: case {item.name!r} has the class {found}; a module has one class")
         if item.module not in (None, directory.name):
             log.warning("%s: get_test_cases(): module %r is ignored; the folder names the module", path, item.module)
         items.append(item)
@@ -210,7 +225,7 @@ def _called(kind: type[BaseModel], directory: Path) -> Any:
     try:
         takes_directory = "module_dir" in inspect.signature(method).parameters
         given = method(str(directory)) if takes_directory else method()
-        return list(given) if isinstance(given, Iterator) else given
+        return given if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable) else [*given]
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -264,24 +279,24 @@ def _owner(file: str, names: set[str]) -> str:
     return ""
 
 
-def _case(directory: Path, item: _Item, kind: type[BaseModel], real: Path) -> Case:
+def _case(directory: Path, item: _Item, kind: type[BaseModel], real: Path, boundary: Boundary) -> Case:
     files = tuple(directory / path for path in item.files)
     for path in files:
-        if not path.is_file():
+        if not boundary.check(path):
             raise CaseError(f"{path}: there is no such file; case {item.name!r} sends it")
     return Case(
         module=directory.name,
         name=item.name,
         variant=item.variant,
         directory=real,
-        prompt=_text(directory, item, "prompt"),
-        source=_text(directory, item, "source"),
-        expected=_expected(directory, item, kind),
+        prompt=_text(directory, item, "prompt", boundary),
+        source=_text(directory, item, "source", boundary),
+        expected=_expected(directory, item, kind, boundary),
         files=files,
     )
 
 
-def _text(directory: Path, item: _Item, what: str) -> str:
+def _text(directory: Path, item: _Item, what: str, boundary: Boundary) -> str:
     given: str | None = getattr(item, what)
     if given is not None:
         return given
@@ -289,16 +304,18 @@ def _text(directory: Path, item: _Item, what: str) -> str:
     if where is None:
         raise CaseError(f"{directory / 'model.py'}: case {item.name!r} has neither {what} nor {what}_path")
     path = directory / where
+    boundary.check(path)
     try:
         return path.read_text(encoding="utf-8").strip("\n")
     except FileNotFoundError as error:
         raise CaseError(f"{path}: there is no such file; case {item.name!r} needs its {what} there") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise CaseError(f"{path}: cannot be read as UTF-8 text ({error})") from error
 
 
-def _expected(directory: Path, item: _Item, kind: type[BaseModel]) -> Any:
+def _expected(directory: Path, item: _Item, kind: type[BaseModel], boundary: Boundary) -> Any:
     if "expected" not in item.model_fields_set:
-        return read_expected(_text(directory, item, "expected"), kind, str(directory / (item.expected_path or "")))
+        text = _text(directory, item, "expected", boundary)
+        return read_expected(text, kind, str(directory / (item.expected_path or "")))
     check_expected(item.expected, kind, f"{directory / 'model.py'}: case {item.name!r}: expected")
     return item.expected

@@ -17,6 +17,7 @@ __all__ = ["check_expected", "read_expected"]
 
 _DIRECTIVES = ("$any_of", "$ignore")
 _MAX_DEPTH = 100  # as for replies
+_MOST_BITS = 14_000  # Python writes integers of up to 4,300 digits
 
 
 def read_expected(text: str, model_class: type[BaseModel], place: str) -> Any:
@@ -111,12 +112,16 @@ def _not_json(value: Any, path: str, depth: int) -> Iterator[Problem]:
         for key in getattr(value, "duplicates", ()):
             yield Problem(path + segment(key), f"duplicate key {key!r}; remove one")
         for key, item in value.items():
+            if not isinstance(key, str):
+                yield Problem(path, f"found the key {key!r}, which is no text")
             yield from _not_json(item, path + segment(str(key)), depth + 1)
     elif isinstance(value, list):
         for i, item in enumerate(value):
             yield from _not_json(item, f"{path}[{i}]", depth + 1)
     elif isinstance(value, float) and not math.isfinite(value):
         yield Problem(path, f"found {value}; JSON has no NaN, no Infinity and no number as large as this")
+    elif isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        yield Problem(path, "found a number too long to be written")
     elif not isinstance(value, str | int | float | None):
         yield Problem(path, f"found a {type(value).__name__}, expected a JSON value")
 

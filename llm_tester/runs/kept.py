@@ -141,7 +141,7 @@ def fingerprint(
     """
     try:
         recording = cassette.read_bytes()
-    except FileNotFoundError:
+    except OSError:
         return None
     config, known = settings().config, provider.get_model_config(model)
     if known is None:

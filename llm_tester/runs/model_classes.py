@@ -1,5 +1,6 @@
 """Finds the pydantic class of a module of cases."""
 
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -43,7 +44,7 @@ def raised(error: BaseException, path: Path, doing: str) -> CaseError:
     """
     place = user_code.raised_at(error, path.parent) or str(path)
     by = "" if place.startswith(str(path)) else f" (for {path})"
-    return CaseError(f"{place}: {doing}{by}: {type(error).__name__}: {error}{_hint(error, path)}")
+    return CaseError(f"{place}: {doing}{by}: {type(error).__name__}: {user_code.said(error)}{_hint(error, path)}")
 
 
 def _hint(error: BaseException, path: Path) -> str:
@@ -73,7 +74,7 @@ def _choose(module: ModuleType, path: Path) -> type[BaseModel]:
         chosen: Any = vars(module)["Model"]
         if _is_model(chosen):
             return chosen
-        raise CaseError(f"{path}: Model is {chosen!r}, expected a subclass of pydantic.BaseModel")
+        raise CaseError(f"{path}: Model is {reprlib.repr(chosen)}, expected a subclass of pydantic.BaseModel")
     models = {value: None for value in vars(module).values() if _is_model(value)}
     defined = [kind for kind in models if kind.__module__ == module.__name__]
     if not defined:

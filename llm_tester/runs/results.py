@@ -313,6 +313,8 @@ class RunResult(Record):
             raise ResultsError(f"{path}: cannot be read as UTF-8 text ({error})") from error
         except json.JSONDecodeError as error:
             raise ResultsError(f"{path}, line {error.lineno}: not JSON, or cut off: {error.msg}") from error
+        except (RecursionError, ValueError) as error:  # Python refuses integers of more than 4,300 digits
+            raise ResultsError(f"{path}: nested too deeply, or a number is too long ({error})") from error
         if not isinstance(data, dict) or data.get("kind") != KIND:
             raise ResultsError(f"{path}: not a results file of llm_tester; `llm-tester run` writes results.json")
         if data.get("format") != RESULTS_FORMAT:

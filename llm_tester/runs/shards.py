@@ -20,7 +20,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     Raises:
         ConfigError: it has another form, or there is no such part.
     """
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
     number, of = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= number <= of:
         raise ConfigError(f"the shard {text!r} is unusable; expected K/N with K from 1 to N, such as 2/8")

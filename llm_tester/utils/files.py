@@ -1,11 +1,52 @@
-"""Writes our files: as a whole or not at all, and never over another program's."""
+"""Writes our files: as a whole or not at all, and never over another program's. Checks where files to read lead."""
 
+import os
+import stat
 import uuid
 from pathlib import Path
 
-from ..errors import ResultsError
+from ..errors import CaseError, ResultsError
 
-__all__ = ["check_own", "write_own"]
+__all__ = ["Boundary", "check_own", "write_own"]
+
+
+class Boundary:
+    """A directory that the files to read must lie in, so that a project of others cannot send what is elsewhere.
+
+    Args:
+        root: the directory.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.path.realpath(root)
+        self._homes: dict[Path, bool] = {}
+
+    def check(self, path: Path) -> bool:
+        """Whether there is such a file.
+
+        Raises:
+            CaseError: it leads out of the directory, or is a pipe, a device or a directory.
+        """
+        try:
+            mode = path.lstat().st_mode
+            if is_link := stat.S_ISLNK(mode):
+                mode = path.stat().st_mode
+        except (OSError, ValueError):
+            return False
+        if not (self._holds(path) if is_link else self._holds_files_of(path.parent)):
+            target = os.path.realpath(path)
+            raise CaseError(f"{path}: leads to {target}, which is outside of {self._root}; copy the file there")
+        if not stat.S_ISREG(mode):
+            raise CaseError(f"{path}: is a directory, a pipe or a device; expected a file")
+        return True
+
+    def _holds_files_of(self, home: Path) -> bool:
+        if home not in self._homes:
+            self._homes[home] = self._holds(home)
+        return self._homes[home]
+
+    def _holds(self, path: Path) -> bool:
+        return Path(os.path.realpath(path)).is_relative_to(self._root)
 
 
 def check_own(path: Path, mark: str) -> None:
