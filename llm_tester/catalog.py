@@ -21,6 +21,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic_core import from_json
 
@@ -30,6 +31,7 @@ Value = TypeVar("Value")
 
 __all__ = [
     "env_keys",
+    "hosts",
     "known_slugs",
     "litellm_version",
     "model_entry",
@@ -249,6 +251,13 @@ def env_keys(slug: str) -> tuple[str, ...]:
     if owner in _KEYLESS.split() or owner not in known_slugs():
         return ()
     return (re.sub(r"\W", "_", owner).upper() + "_API_KEY",)
+
+
+def hosts(slug: str) -> tuple[str, ...]:
+    """The host of a provider's own address, if LiteLLM's providers.json has one."""
+    address = _json_providers().get(slug, {}).get("base_url")
+    host = urlsplit(address).hostname if isinstance(address, str) else None
+    return (host,) if host else ()
 
 
 def strip_route(slug: str, model: str) -> str:

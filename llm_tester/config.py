@@ -6,6 +6,7 @@ entry of the same name in the global config is laid over them, field by field.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,6 +82,12 @@ class ModelConfig(_Strict):
     supports_pdf: bool | None = None
 
     @model_validator(mode="after")
+    def _is_no_address(self) -> Self:
+        if "://" in self.name:
+            raise ValueError(f"name: found the address {self.name!r}; write it as api_base of the entry")
+        return self
+
+    @model_validator(mode="after")
     def _both_rates(self) -> Self:
         if (self.cost_input is None) != (self.cost_output is None):
             raise ValueError("cost_input and cost_output belong together: write both (0 for free) or neither")
@@ -134,7 +141,15 @@ _OURS = {
     "timeout": "write timeout next to params",
     "max_retries": "write max_attempts next to params",
     "num_retries": "write max_attempts next to params",
+    "custom_llm_provider": "write provider_type next to params",
+    "fallbacks": "a provider is one address",
+    "model_list": "a provider is one address",
+    "aws_bedrock_runtime_endpoint": "write api_base next to params",
+    "aws_sts_endpoint": "the login goes to AWS's own address",
+    "token_exchange_endpoint": "the login goes to the vendor's own address",
 }
+# LiteLLM makes a host of these.
+_IN_HOSTS = {"account_id", "aws_region_name", "oci_region", "region_name", "vertex_ai_location", "vertex_location"}
 
 
 # Fields of the project that `llm-tester migrate` reads.
@@ -210,6 +225,9 @@ class ProviderConfig(_Strict):
     def _params_are_params(self) -> Self:
         if ours := sorted(_OURS.keys() & self.params.keys()):
             raise ValueError(f"params.{ours[0]} does not belong there: {_OURS[ours[0]]}")
+        for name in sorted(_IN_HOSTS & self.params.keys()):
+            if not re.fullmatch(r"[\w.-]*", str(self.params[name] or "")):
+                raise ValueError(f"params.{name}: found {self.params[name]!r}, expected letters, digits, '.' and '-'")
         if place := next(written_keys(self.params, "params"), None):
             raise ValueError(f"{place} holds a key (not shown), which has no place in a file; {FORM}")
         return self

@@ -21,6 +21,7 @@ from .runs.units import Unit, run_unit
 from .runs.workers import Chunks, GivenPool, OwnPool
 from .settings import activate, settings
 from .utils.cost_manager import CostReport, CostRow, CostTracker
+from .utils.files import check_folder
 from .utils.provider_manager import ProviderManager
 
 __all__ = ["LLMTester", "RunInterrupted"]
@@ -41,15 +42,6 @@ class RunInterrupted(KeyboardInterrupt):
     def __init__(self, results: RunResult) -> None:
         super().__init__("the run was interrupted")
         self.results = results
-
-
-def _check_folder(path: Path) -> None:
-    try:
-        problem = "" if path.is_dir() or not path.exists() else "it is no directory"
-    except OSError as error:
-        problem = f"{error.strerror}"
-    if problem:
-        raise ConfigError(f"{path}: the recordings cannot be there: {problem}; name another directory")
 
 
 class LLMTester:
@@ -81,7 +73,7 @@ class LLMTester:
         active = settings()
         self.test_dir = Path(test_dir) if test_dir else active.folder("cases")
         self.cassettes = Path(cassettes) if cassettes else active.folder("cassettes")
-        _check_folder(self.cassettes)
+        check_folder(self.cassettes)
         # What the command that a message names must keep.
         self._options: tuple[str, ...] = ("--cases", os.path.relpath(test_dir)) if test_dir else ()
         self._options += ("--cassettes", os.path.relpath(cassettes)) if cassettes else ()

@@ -30,6 +30,8 @@ def show_providers(config: Path | None) -> None:
             problems.append(info["schema_problem"])
         if _is_incomplete(info):
             problems.append(f"{name}: {_login(info)}; {info['missing_key']}")
+        elif info["login_set"] and info["missing_key"]:
+            problems.append(f"{name}: {info['missing_key']}")
         schema = info["schema_mode"] or "—"
         cells = [name, info["provider_type"], info["default_model"] or "—", schema, _login_cell(info), used]
         table.add_row(*(Text(cell) for cell in cells))

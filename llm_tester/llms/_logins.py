@@ -85,6 +85,11 @@ class Login:
         """The variables that may hold an API key."""
         return tuple(name for way in self.ways for part in way if part.is_key() for name in part.variables)
 
+    def variables(self) -> tuple[str, ...]:
+        """All variables that may hold a secret part of it."""
+        parts = (part for way in self.ways for part in way if "api_base" not in part.variables.values())
+        return tuple(dict.fromkeys(name for part in parts for name in part.variables))
+
     def holders(self, key: Lookup) -> tuple[str, ...]:
         """The variables that are set."""
         found = (part.holder(key) for way in self.ways for part in way)

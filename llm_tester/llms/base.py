@@ -23,6 +23,7 @@ from ..tokens import count_tokens_upper
 from ..usage import UsageData
 from . import _model_facts as model_facts
 from ._attachments import File
+from ._destinations import refusal
 from ._logins import any_of, unsendable
 from ._schema import SchemaMode, has_object_root, schema_text, with_schema
 from ._signatures import accepted_keywords
@@ -278,12 +279,19 @@ class BaseLLM(ABC):
         return catalog.env_keys(place[0]) if place else ()
 
     def missing_key(self, model_name: str | None = None) -> str | None:
-        """What a live call lacks: the variables that are not set, and where to set them; None if nothing."""
+        """What a live call lacks: a variable that is set and may be sent, and what to do; None if nothing."""
+        if problem := self._refusal(self.key_variables(model_name), self.config.api_base):
+            return problem
         optional = self.config.env_key is None and self.config.api_base
         variables = () if optional else self.key_variables(model_name)
         if not variables or self._key(model_name):
             return None
         return f"set {any_of(variables)} in the environment or in {settings().dotenv_path}"
+
+    def _refusal(self, variables: tuple[str, ...], address: str | None) -> str | None:
+        """Why the key is not sent to an address; None if it may be, or if a class of the user's sends it."""
+        held = [name for name in variables if settings().key(name)]
+        return None if ":" in self.config.provider_type else refusal(held, address)
 
     def _catalog_name(self, model_name: str) -> tuple[str, str] | None:
         """The LiteLLM slug and name of a model in the price sources; None if it has none."""

@@ -86,6 +86,10 @@ class LiteLLMProvider(BaseLLM):
         needed = self._login()
         if needed is None:
             return super().missing_key(model_name)
+        address = self.config.api_base or needed.arguments(settings().key, self._written()).get("api_base")
+        is_users = not self.config.api_base and address in os.environ.values()  # not from the project's .env
+        if problem := self._refusal(needed.variables(), None if is_users else address):
+            return problem
         lacks = needed.missing(settings().key, self._written())
         if not lacks:
             return None

@@ -103,12 +103,14 @@ def _instance(kind: type[BaseLLM], entry: ProviderConfig | None) -> BaseLLM:
     name, where = entry.name if entry else kind.provider_name, f"{kind.__module__}:{kind.__qualname__}"
     try:
         made = kind(entry)
-        made.get_default_model()
+        config = getattr(made, "config", None)
+        if isinstance(config, ProviderConfig):
+            made.get_default_model()
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise ConfigError(_broken(name, f"{where} cannot be made", error)) from error
-    if not isinstance(getattr(made, "config", None), ProviderConfig):
+        raise ConfigError(_broken(name, f"{where} cannot be used", error)) from error
+    if not isinstance(config, ProviderConfig):
         raise ConfigError(f"{name}: {where}: its __init__ does not call super().__init__(config)")
     return made
 

@@ -5,9 +5,9 @@ import stat
 import uuid
 from pathlib import Path
 
-from ..errors import CaseError, ResultsError
+from ..errors import CaseError, ConfigError, ResultsError
 
-__all__ = ["Boundary", "check_own", "write_own"]
+__all__ = ["Boundary", "check_folder", "check_own", "write_own"]
 
 
 class Boundary:
@@ -47,6 +47,20 @@ class Boundary:
 
     def _holds(self, path: Path) -> bool:
         return Path(os.path.realpath(path)).is_relative_to(self._root)
+
+
+def check_folder(path: Path) -> None:
+    """Checks that recordings can be in a directory, which need not exist.
+
+    Raises:
+        ConfigError: it is a file, or no path that the system knows.
+    """
+    try:
+        problem = None if path.is_dir() or not path.exists() else "it is no directory"
+    except OSError as error:
+        problem = error.strerror
+    if problem:
+        raise ConfigError(f"{path}: the recordings cannot be there: {problem}; name another directory")
 
 
 def check_own(path: Path, mark: str) -> None:
