@@ -255,6 +255,10 @@ class ProviderConfig(_Strict):
             raise ValueError(f"two defaults, {defaults[0]!r} and {defaults[1]!r}: remove one")
         return self
 
+    def own_variable(self) -> str:
+        """The variable of the key if the entry has its own `api_base` and no `env_key`."""
+        return re.sub(r"[^A-Z0-9]+", "_", self.name.upper()) + "_API_KEY"
+
     def default(self) -> str | None:
         """The name of the default model: `default_model`, else the one marked, else the first enabled one."""
         if self.default_model is not None:

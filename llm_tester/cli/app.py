@@ -89,6 +89,17 @@ def providers(config_path: Path | None) -> None:
     show_providers(config_path)
 
 
+@main.command("list")
+@path_option("--cases", help="Directory of the cases (default: the config's).")
+@click.option("--no-import", is_flag=True, help="Import nothing of the project; say which files run code.")
+@config_option
+def show_cases(cases: Path | None, no_import: bool, config_path: Path | None) -> None:
+    """List the cases and models of a run, and whether they are recorded."""
+    from .listing import show_list
+
+    show_list(cases, config_path, may_import=not no_import)
+
+
 @main.command()
 @path_argument("directory", default=".")
 def init(directory: Path) -> None:

@@ -274,7 +274,7 @@ class BaseLLM(ABC):
             return (self.config.env_key,) if self.config.env_key else ()
         if self.config.api_base:
             # LiteLLM's variable belongs to the vendor's own address; its key must not go anywhere else.
-            return (re.sub(r"[^A-Z0-9]+", "_", self.config.name.upper()) + "_API_KEY",)
+            return (self.config.own_variable(),)
         place = self._catalog_name(model_name or self.config.default() or "")
         return catalog.env_keys(place[0]) if place else ()
 

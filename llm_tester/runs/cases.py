@@ -29,7 +29,7 @@ from .expected import check_expected, read_expected
 from .model_classes import load_model_class, raised
 from .results import OfCase, Record
 
-__all__ = ["Case", "discover", "load_model_class"]
+__all__ = ["Case", "discover", "load_model_class", "titles"]
 
 log = logging.getLogger("llm_tester")
 
@@ -132,6 +132,23 @@ def discover(root: Path, modules: tuple[str, ...] = ()) -> list[Case]:
     prompts = Counter((case.module, case.name) for case in cases)
     cases = [case.model_copy(update={"alone": prompts[case.module, case.name] == 1}) for case in cases]
     return sorted(_chosen(root, cases, modules), key=lambda case: (case.module, case.name, case.variant))
+
+
+def titles(root: Path) -> Iterator[tuple[str, str]]:
+    """The cases in a directory by their files, without importing anything.
+
+    Yields:
+        The module and the title of each; "" as the title if the module has no files, because its class makes its cases.
+
+    Raises:
+        CaseError: there is no such directory or no module, or it cannot be read.
+    """
+    for module in _modules(root):
+        tests = root / module / "tests"
+        items = _from_files(tests) if _listed(tests) else ()
+        yield from [(module, f"{item.name}.{item.variant}" if item.variant else item.name) for item in items] or [
+            (module, "")
+        ]
 
 
 def _modules(root: Path) -> list[str]:

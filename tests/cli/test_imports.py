@@ -46,6 +46,7 @@ def modules(code: str, *arguments: str, cwd: Path, **environment: str) -> set[st
         ("init new", ANYTHING | {"importlib.metadata"}, 45),
         ("cassettes scan .", UNLESS_RUN | {"rich", "llm_tester.llms"}, 200),
         ("providers", UNLESS_RUN | {"yaml"}, 260),
+        ("list --no-import", UNLESS_CALLED - {"asyncio"}, 460),
         ("prices mock", UNLESS_RUN | {"yaml"}, 260),
         # The lowest filelock imports asyncio.
         ("run -p mock", UNLESS_CALLED - {"asyncio"} | {"llm_tester.estimate"}, 460),

@@ -249,6 +249,39 @@ def test_a_reply_makes_no_link_image_mention_or_html_in_the_markdown_report(proj
         assert found not in html
 
 
+HOSTILE = "from pathlib import Path\nPath('ran').touch()\n"
+
+
+def test_a_list_without_imports_shows_what_there_is_and_runs_nothing(project: Path, write_config: Write) -> None:
+    write_case(project / "cases", model=HOSTILE + MODEL)
+    write("cases/others/model.py", HOSTILE)
+    write("evil.py", HOSTILE)
+    write("external_providers.json", '{"ext": {"module": "evil", "class": "Ext"}}')
+    own = {"provider_type": "evil:Own", "models": ["m"]}
+    entry = {"provider_type": "openai", "api_base": "https://llm.example", "models": ["m"]}
+    write_config({"mock": True, "own": own, "my-server": entry, "ext": True})
+    shown = invoke("list", "--no-import").output
+    assert not Path("ran").exists()
+    for line in ("products/lamp", "others, no case in its files", "mock:mock-model", "own:m", "my-server:m"):
+        assert line in shown
+    assert f"runs code: {project}/cases/products/model.py" in shown
+    assert "runs code: evil:Own, the provider own" in shown
+    assert "runs code: evil:Ext, the provider ext" in shown
+    assert "the key MY_SERVER_API_KEY to https://llm.example" in shown
+    assert invoke("providers").exit_code == 0
+    assert Path("ran").exists()
+
+
+def test_a_list_says_what_is_recorded_and_what_cannot_start(project: Path, write_config: Write) -> None:
+    entry = {"provider_type": "openai", "models": ["m"]}
+    write_config({"a": entry, "b": entry, "c": {"provider_type": "evil:Own"}})
+    write("cassettes/products/lamp/a/m.yaml", "")
+    shown = invoke("list").output
+    assert re.search(r"products/lamp +a:m +yes", shown)
+    assert re.search(r"products/lamp +b:m +no", shown)
+    assert "'evil'" in shown
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

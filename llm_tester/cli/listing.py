@@ -1,0 +1,87 @@
+"""The command `list`."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..cassettes import cassette_path
+from ..config import ProviderConfig, read_json
+from ..llm_tester import LLMTester
+from ..llms.provider_factory import EXTERNAL_FILE
+from ..reports import terminal
+from ..runs.cases import titles
+from ..settings import activate, settings
+from .console import console, say
+
+__all__ = ["show_list"]
+
+
+def show_list(cases: Path | None, config: Path | None, *, may_import: bool) -> None:
+    """Prints each case with each model of a run, and whether it is recorded.
+
+    Args:
+        cases: the directory of the cases; the config's if None.
+        config: the global config file.
+        may_import: whether model.py files and modules of providers are imported. If not, what they would add is
+            missing, and it is printed which files run code and where keys would go.
+    """
+    activate(config)
+    active = settings()
+    folder, recordings = cases or active.folder("cases"), active.folder("cassettes")
+    if may_import:
+        tester = LLMTester(active.enabled_names(), cases)
+        found = [(case.module, case.title) for case in tester.discover_test_cases()]
+        targets, notes = tester.targets(), [f"{name}: {problem}" for name, problem in tester.problems.items()]
+    else:
+        found, external = list(titles(folder)), _external(active.directory / EXTERNAL_FILE)
+        entries = {name: active.provider(name) for name in active.enabled_names()}
+        targets = [(name, entry.default() or "default") for name, entry in entries.items() if entry]
+        notes = [*_code(folder, found, entries, external), *_addresses(entries)]
+    rows = _rows(found, targets, recordings)
+    console().print(terminal.table(("case", "provider and model", "recorded"), rows))
+    for note in notes:
+        say(note)
+
+
+def _rows(found: Iterable[tuple[str, str]], targets: list[tuple[str, str]], root: Path) -> Iterator[dict[str, str]]:
+    for module, title in found:
+        case = f"{module}/{title}" if title else f"{module}, no case in its files"
+        for provider, model in targets or [("", "")]:
+            is_recorded = bool(title and provider) and cassette_path(root, module, title, provider, model).is_file()
+            target = f"{provider}:{model}" if provider else "—"
+            yield {"case": case, "provider and model": target, "recorded": "yes" if is_recorded else "no"}
+
+
+def _external(path: Path) -> dict[str, str]:
+    """The classes in external_providers.json, by provider."""
+    entries = read_json(path) if path.is_file() else {}
+    return {name: _address(entry) for name, entry in entries.items()}
+
+
+def _address(entry: Any) -> str:
+    return f"{entry.get('module')}:{entry.get('class')}" if isinstance(entry, dict) else repr(entry)
+
+
+def _code(
+    folder: Path,
+    found: Iterable[tuple[str, str]],
+    entries: Mapping[str, ProviderConfig | None],
+    external: Mapping[str, str],
+) -> Iterator[str]:
+    for module in dict.fromkeys(module for module, _ in found):
+        yield f"runs code: {folder / module / 'model.py'}"
+    classes = {name: entry.provider_type for name, entry in entries.items() if entry and ":" in entry.provider_type}
+    for name, target in {**external, **classes}.items():
+        yield f"runs code: {target}, the provider {name}"
+
+
+def _addresses(entries: Mapping[str, ProviderConfig | None]) -> Iterator[str]:
+    for name, entry in entries.items():
+        if entry is None:
+            yield f"{name}: no entry of the config; a class of an installed package, or missing"
+            continue
+        key = entry.env_key
+        if key is None:
+            key = entry.own_variable() if entry.api_base else f"of {entry.provider_type}"
+        where = entry.api_base or f"the address of {entry.provider_type}"
+        yield f"{name}: sends prompts, sources and the key {key or '(none)'} to {where}"
