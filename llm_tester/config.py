@@ -279,6 +279,7 @@ class GlobalConfig(_Strict):
         price_source: which of the two price sources leads if the config has no price.
         ignore: JSON paths of request bodies that change every time; neither matched on nor recorded.
         max_age: days after which a recording is marked as old; None for never.
+        allow: hosts that may be reached while recordings are replayed, such as `localhost:6379`.
     """
 
     providers: dict[str, bool | dict[str, Any]] = {}
@@ -287,6 +288,7 @@ class GlobalConfig(_Strict):
     price_source: Literal["litellm", "genai-prices"] = "litellm"
     max_age: int | None = Field(default=None, gt=0)
     ignore: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@
     │   └── UnusableReplyError      a reply that is empty, cut or not what was asked for
     └── CassetteError               a recording that cannot be read, written or trusted
         ├── SecretFoundError        what was to be written holds something that looks like a key
+        ├── OfflineError            a connection while only recordings are replayed
         └── CassetteMismatch        a request that is not what was recorded
 
 All but `CassetteMismatch` are `Exception`s. `CassetteMismatch` is a `BaseException` only, as pytest's own outcomes are:
@@ -26,6 +27,7 @@ an SDK that catches `Exception` to retry or to wrap would otherwise turn a drift
 `except LLMTesterError` catches every one of them.
 """
 
+import builtins
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -41,6 +43,7 @@ __all__ = [
     "ContextTooLongError",
     "LLMTesterError",
     "MissingKeyError",
+    "OfflineError",
     "PermissionDeniedError",
     "ProviderError",
     "RateLimitError",
@@ -189,6 +192,13 @@ class CassetteError(LLMTesterError, Exception):
 
 class SecretFoundError(CassetteError):
     """What was to be written holds a key, or something that looks like one; nothing was written."""
+
+
+class OfflineError(CassetteError, builtins.ConnectionRefusedError):
+    """Something tried to connect while only recordings are replayed; nothing was sent.
+
+    It is also Python's `ConnectionRefusedError`, so that code that handles being offline goes on working.
+    """
 
 
 class CassetteMismatch(LLMTesterError):

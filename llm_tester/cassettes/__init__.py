@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .cassette import Cassette, versions
     from .modes import RecordMode, check_mode
     from .storage import Interaction, cassette_path
-    from .use import call, current, inject, is_offline, opened, use_cassette
+    from .use import call, current, inject, is_offline, live, opened, use_cassette
 
 __all__ = [
     "Call",
@@ -27,6 +27,7 @@ __all__ = [
     "current",
     "inject",
     "is_offline",
+    "live",
     "opened",
     "running",
     "use_cassette",
@@ -47,6 +48,7 @@ __getattr__ = lazy(
         "current": "use",
         "inject": "use",
         "is_offline": "use",
+        "live": "use",
         "opened": "use",
         "running": "calls",
         "use_cassette": "use",

@@ -25,6 +25,7 @@ from .calls import Exchange, running
 from .cassette import Request as Asked
 from .cassette import reply_of
 from .context import current, injected_faults
+from .network import network
 
 __all__ = ["Target", "targets"]
 
@@ -43,6 +44,12 @@ def targets() -> Iterator[Target]:
 
 def _is_routed() -> bool:
     return running.get() is not None or current() is not None or bool(injected_faults())
+
+
+def _check(url: object) -> None:
+    """Refuses what no cassette answers while nothing may be sent: a connection that is kept open does not connect."""
+    if network.reason() is not None:
+        network.check_url(str(url))
 
 
 # What the clients raise if a request never left this machine: no address, no connection, no TLS, no free connection,
@@ -93,6 +100,7 @@ class _Exchange:
                 self.reply = reply
                 return True
         if self.cassette is None:
+            _check(request.uri)
             self.sent = time.perf_counter()
             return False
         headers = {str(name).lower(): [str(value)] for name, value in request.headers.items()}
@@ -150,6 +158,7 @@ def _httpx(library: Any) -> Iterator[Target]:
 
         def handle_request(self: Any, request: Any) -> Any:
             if not _is_routed():
+                _check(request.url)
                 return below(self, request)
             with _Exchange(name) as exchange:
                 return vcr_handle_request(exchange, send, library)(self, request)
@@ -161,6 +170,7 @@ def _httpx(library: Any) -> Iterator[Target]:
 
         async def handle_async_request(self: Any, request: Any) -> Any:
             if not _is_routed():
+                _check(request.url)
                 return await below(self, request)
             with _Exchange(name) as exchange:
                 return await vcr_handle_async_request(exchange, send, library)(self, request)
@@ -179,6 +189,7 @@ def _aiohttp(library: Any) -> Iterator[Target]:
 def _aiohttp_request(below: Method, real: Method) -> Method:
     async def request(self: Any, method: str, url: Any, **options: Any) -> Any:
         if not _is_routed():
+            _check(self._build_url(url))
             return await below(self, method, url, **options)
         own = options.get("middlewares")
         decodes = options.get("auto_decompress")
@@ -226,6 +237,7 @@ def _urllib3_request(below: Method, real: Method) -> Method:
 
     def make_request(pool: Any, connection: Any, method: str, url: str, **options: Any) -> Any:
         if not _is_routed():
+            _check(_address(pool, url))
             return below(pool, connection, method, url, **options)
         if options.get("body") is not None:
             # A file or an iterator can be read only once, so what was read is sent.

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .cassette import Cassette
+from .network import Offline
 
 if TYPE_CHECKING:
     from vcr.request import Request
@@ -22,6 +23,8 @@ __all__ = [
     "innermost",
     "is_offline",
     "of_context",
+    "open_blocks",
+    "replaying",
 ]
 
 
@@ -55,6 +58,8 @@ innermost: ContextVar[Cassette | None] = ContextVar("llm_tester_cassette", defau
 injected: ContextVar[tuple[Injected, ...]] = ContextVar("llm_tester_faults", default=())
 # The cassettes of tests, which are open for the whole process: pytest runs one test of a process at a time.
 everywhere: list[Cassette] = []
+# Every open block of the process: what it lets through if it only replays, and None if it may send.
+open_blocks: dict[object, tuple[str, ...] | None] = {}
 
 
 def of_context() -> Cassette | None:
@@ -81,3 +86,24 @@ def is_offline() -> bool:
     """Whether no request of the calling context is sent: a cassette that only replays, or a fault, answers them all."""
     cassette = current()
     return (cassette is not None and cassette.replays_only) or any(entry.fault.endless for entry in injected_faults())
+
+
+def replaying() -> Offline | None:
+    """Why the calling context may send nothing; None if it may.
+
+    Its own cassette decides, or the running test's. A context without one, such as that of a new thread, may belong to
+    any open block: it may send nothing if all of them only replay.
+    """
+    # One step for the interpreter, so that no other thread changes it meanwhile.
+    blocks = open_blocks.copy()
+    if (cassette := current()) is not None:
+        return _why([cassette], blocks.get(cassette) or ()) if cassette.replays_only else None
+    found = [cassette for cassette in blocks if isinstance(cassette, Cassette)]
+    if not found or None in blocks.values():
+        return None
+    return _why(found, tuple(host for allow in blocks.values() for host in allow or ()))
+
+
+def _why(cassettes: list[Cassette], allow: tuple[str, ...]) -> Offline:
+    more = f", and {len(cassettes) - 1} others" if len(cassettes) > 1 else ""
+    return Offline(f"the open cassette {cassettes[0].path}{more} only replays", allow)

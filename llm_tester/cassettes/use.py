@@ -8,14 +8,27 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import CassetteError
+from ..errors import CassetteError, OfflineError
 from . import calls
 from .calls import Call, raise_swallowed
 from .cassette import Again, Cassette
-from .context import Fault, Injected, current, everywhere, injected, injected_faults, innermost, is_offline, of_context
+from .context import (
+    Fault,
+    Injected,
+    current,
+    everywhere,
+    injected,
+    injected_faults,
+    innermost,
+    is_offline,
+    of_context,
+    open_blocks,
+    replaying,
+)
+from .network import Offline, network
 from .secrets import default_scrubber
 
-__all__ = ["Fault", "call", "current", "inject", "is_offline", "opened", "use_cassette"]
+__all__ = ["Fault", "call", "current", "inject", "is_offline", "live", "opened", "use_cassette"]
 
 Method = Callable[..., Any]
 _PATCHED = "_llm_tester_patched"
@@ -107,6 +120,7 @@ def call(*, over_http: bool = True, timeout: float | None = None, max_reply_byte
         timeout: seconds for all of its exchanges together; None for no limit.
         max_reply_bytes: the most that a reply may have, unpacked; None for no limit.
     """
+    network.inherit()
     if over_http:
         _process.patch()
     with calls.call(timeout, max_reply_bytes) as scope:
@@ -125,8 +139,12 @@ def use_cassette(
     record_errors: bool = False,
     ignore: Sequence[str] = (),
     shared: bool = False,
+    allow: Sequence[str] = (),
 ) -> Iterator[Cassette]:
     """Records and replays the HTTP requests of the calling context, and of no other.
+
+    If it only replays, this context can connect to nothing else, whatever the client; and a context without a cassette
+    can only do so if some other open cassette records.
 
     Any number may be open at the same time, in threads and tasks. A new thread does not inherit the context: start it
     with `contextvars.copy_context().run`.
@@ -141,6 +159,7 @@ def use_cassette(
         record_errors: whether failures (a status of 400 and above) are recorded too; for tests that are about errors.
         ignore: JSON paths of request bodies that are neither matched on nor recorded, such as `$.user`.
         shared: whether other tests use the file too, so that `rewrite` drops nothing from it.
+        allow: hosts that may be reached while it replays by clients that it does not answer, such as `localhost:6379`.
 
     Yields:
         The cassette.
@@ -160,7 +179,7 @@ def use_cassette(
         ignore=ignore,
         shared=shared,
     )
-    with opened(cassette):
+    with opened(cassette, allow=allow):
         yield cassette
     if fail_on_unused and cassette.mode not in ("all", "rewrite") and (unused := cassette.unused()):
         first = unused[0].request
@@ -171,15 +190,18 @@ def use_cassette(
 
 
 @contextlib.contextmanager
-def opened(cassette: Cassette, *, for_process: bool = False) -> Iterator[None]:
+def opened(cassette: Cassette, *, for_process: bool = False, allow: Sequence[str] = ()) -> Iterator[None]:
     """Uses a cassette until the end of the block; see `use_cassette`.
 
     Args:
         cassette: the cassette, which can be opened once.
-        for_process: whether it answers all threads of the process, as a test's does; a context's own comes first.
+        for_process: whether it answers all threads of the process, as a test's does; a context's own comes first. The
+            processes that this one starts can send nothing either if it only replays.
+        allow: see `use_cassette`.
     """
+    network.inherit()
     _process.patch()
-    with _process.writing(cassette):
+    with _process.writing(cassette), _guarding(cassette, tuple(allow), for_process=for_process):
         if for_process:
             everywhere.append(cassette)
         else:
@@ -198,6 +220,39 @@ def opened(cassette: Cassette, *, for_process: bool = False) -> Iterator[None]:
                 innermost.set(of_context())
         raise_swallowed(cassette.error, None)
         cassette.finish()
+
+
+@contextlib.contextmanager
+def _guarding(cassette: Cassette, allow: tuple[str, ...], *, for_process: bool) -> Iterator[None]:
+    """Lets the network's guard know of an open cassette."""
+    open_blocks[cassette] = allow if cassette.replays_only else None
+    try:
+        if not cassette.replays_only:
+            yield
+            return
+        network.replaying, network.note = replaying, _note
+        network.hook()
+        told = Offline(f"the cassette {cassette.path} only replays", allow)
+        with network.told(told) if for_process else contextlib.nullcontext():
+            yield
+    finally:
+        del open_blocks[cassette]
+
+
+def _note(error: OfflineError) -> None:
+    """Keeps an error that an SDK may wrap or swallow, to raise it at the end of the call or of the block."""
+    if (holder := calls.running.get() or of_context()) is not None:
+        holder.error = holder.error or error
+
+
+@contextlib.contextmanager
+def live() -> Iterator[Cassette | None]:
+    """A block that is meant to send, without a cassette: others that replay do not keep its threads from it."""
+    open_blocks[block := object()] = None
+    try:
+        yield None
+    finally:
+        del open_blocks[block]
 
 
 @contextlib.contextmanager

@@ -4,13 +4,14 @@ import shlex
 import signal
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TypedDict
 
 import click
 from click.core import ParameterSource
 
+from ..cassettes.network import Offline, network
 from ..errors import ConfigError, ResultsError
 from ..llm_tester import LLMTester, RunInterrupted
 from ..reports import html, markdown, terminal
@@ -75,7 +76,8 @@ def run(
     previous = _last(output, ctx) if failed else None
     if previous is not None:
         providers = providers or _columns(previous)
-    tester = _tester(providers, cases, cassettes, config_path)
+    with _network(record, config_path):
+        tester = _tester(providers, cases, cassettes, config_path)
     earlier = _baseline(baseline, output, gate=fail_on_regression)
     part = parse_shard(shard) if shard else None
     if dask and workers:
@@ -95,7 +97,7 @@ def run(
         return
     check_outputs(output, junit_path)
     try:
-        with _sigterm_as_ctrl_c(), cluster(dask, workers) as (executor, processes):
+        with _sigterm_as_ctrl_c(), cluster(dask, workers) as (executor, processes), _network(record, config_path):
             places: _Places = {"concurrency": concurrency, "executor": executor, "workers": processes}
             results = tester.run_tests(
                 modules, on_result=_progress, through_the_wire=through_the_wire, **places, **asked
@@ -198,6 +200,14 @@ def check_outputs(output: Path, junit_path: Path | None) -> None:
         from ..reports import junit
 
         check_own(junit_path, junit.MARK)
+
+
+def _network(record: str, config_path: Path | None) -> AbstractContextManager[None]:
+    """Refuses all connections, also of the processes that are started, if nothing may be sent."""
+    if record != "none":
+        return nullcontext()
+    activate(config_path)
+    return network.offline(Offline("`--record none` only replays", settings().config.allow))
 
 
 def _progress(result: CaseResult, done: int, total: int) -> None:

@@ -4,14 +4,15 @@ import json
 import os
 import shlex
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from ..cassettes import Cassette, Interaction, RecordMode, cassette_path, check_mode, use_cassette
+from ..cassettes import Cassette, Interaction, RecordMode, cassette_path, check_mode, live, use_cassette
+from ..cassettes.network import Offline, network
 from ..cassettes.secrets import Scrubber, default_scrubber
 from ..errors import BudgetError, CaseError, ConfigError, LLMTesterError, ProviderError
 from ..llms import llm_registry
@@ -138,6 +139,13 @@ def run_unit(unit: Unit) -> tuple[CaseResult, ...]:
         A result for each repeat.
     """
     activate(unit.config)
+    if unit.record != "none":
+        return _run(unit)
+    with network.offline(Offline("the record mode is none", settings().config.allow)):
+        return _run(unit)
+
+
+def _run(unit: Unit) -> tuple[CaseResult, ...]:
     results: list[CaseResult] = []
     try:
         provider = llm_registry.get_llm_provider(unit.provider)
@@ -174,10 +182,12 @@ def skipped(unit: Unit, problem: str, command: str | None = None) -> tuple[CaseR
 
 def _opened(unit: Unit, planned: Plan, provider: BaseLLM) -> AbstractContextManager[Cassette | None]:
     if planned.mode is None:
-        return nullcontext()
+        return live()
     config, entry = settings().config, provider.config
     ignore = (*config.ignore, *entry.ignore)
-    return use_cassette(unit.path, planned.mode, origin=entry.origin, again=unit.command, ignore=ignore)
+    return use_cassette(
+        unit.path, planned.mode, origin=entry.origin, again=unit.command, ignore=ignore, allow=config.allow
+    )
 
 
 def unused_interactions(unit: Unit) -> list[Interaction]:

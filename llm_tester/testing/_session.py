@@ -115,8 +115,8 @@ def case_providers(config: pytest.Config) -> list[str]:
 
 def guarded(config: pytest.Config, *, may_record: bool = False) -> contextlib.AbstractContextManager[None]:
     """Refuses connections that leave this machine, if the session asks for it and nothing is recorded."""
-    block = config.getoption("llm_block_network") and not may_record
-    return network.refusing(config.stash[TALLY].refused if block else None)
+    leaving = config.getoption("llm_block_network") and not may_record
+    return network.refusing(config.stash[TALLY].refused, leaving=leaving)
 
 
 def check_used(path: Path, unused: list[Interaction], command: str) -> None:

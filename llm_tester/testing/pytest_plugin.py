@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..cassettes.network import network
 from ..errors import CassetteMismatch, LLMTesterError
 from ._cases import CaseFile
 from ._session import TALLY, Tally, again, case_providers, check_used, failure, guarded, least_accuracy, max_age
@@ -68,6 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "llm_case(module, case, provider, model): set on cases collected as tests.")
     config.stash[TALLY] = Tally()
+    network.inherit()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -131,6 +133,7 @@ class Drift(CassetteMismatch, pytest.fail.Exception):  # type: ignore[name-defin
 def llm_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
     """The test's own cassette, open for the whole process until the test ends."""
     from ..cassettes import Cassette, opened
+    from ..settings import settings
 
     item, config, tally = request.node, request.config, request.config.stash[TALLY]
     marked = _marked(item)
@@ -148,7 +151,8 @@ def llm_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
             shared="name" in marked,
             mismatch=Drift,
         )
-        with guarded(config, may_record=mode != "none"), opened(cassette, for_process=True):
+        allow = settings().config.allow
+        with guarded(config, may_record=mode != "none"), opened(cassette, for_process=True, allow=allow):
             yield cassette
     except LLMTesterError as error:
         raise failure(error) from None

@@ -227,13 +227,13 @@ def test_a_thread_carries_its_cassette_in_a_copied_context(tmp_path: Path) -> No
     assert answers == [200]
 
 
-def test_requests_outside_pass_untouched_while_others_replay(tmp_path: Path) -> None:
+def test_allowed_requests_outside_pass_untouched_while_others_replay(tmp_path: Path) -> None:
     plain_vcrpy_file(tmp_path / "1.yaml", NOBODY, 1, 1)
 
     def answer(seen: Seen) -> Reply:
         return Reply(chunks=(b"first", b"second"))
 
-    with Server(answer) as server, use_cassette(tmp_path / "1.yaml"):
+    with Server(answer) as server, use_cassette(tmp_path / "1.yaml", allow=[f"127.0.0.1:{server.port}"]):
         read: list[bytes] = []
 
         def outside() -> None:

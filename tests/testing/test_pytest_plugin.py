@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from http_server import Server
 from standins import Fault, StandIn
 
 from llm_tester.cassettes import RecordMode
@@ -844,8 +845,8 @@ class TestNetwork:
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
                     try:
                         one.connect(("192.0.2.1", 9))
-                    except OSError as error:
-                        return "--llm-block-network" not in str(error)
+                    except ConnectionRefusedError as error:
+                        return "nothing was sent" not in str(error)
                 return True
 
             @pytest.mark.llm_cassette(record="once")
@@ -861,7 +862,42 @@ class TestNetwork:
             """
         )
         run("test_guard.py", "--llm-block-network").assert_outcomes(passed=3)
-        run("test_guard.py").assert_outcomes(passed=1, failed=2)
+        # A test that only replays may connect to nothing, with and without the option.
+        run("test_guard.py").assert_outcomes(passed=2, failed=1)
+
+    def test_a_test_that_replays_reaches_nothing(
+        self, pytester: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By default, also no server on this machine, and the processes that it starts know it."""
+        pytester.makepyfile(
+            """
+            import os, urllib.request, pytest
+
+            @pytest.mark.llm_cassette
+            def test_replaying():
+                assert "LLM_TESTER_OFFLINE" in os.environ
+                with pytest.raises(OSError, match="nothing was sent"):
+                    urllib.request.urlopen(os.environ["URL"])
+
+            @pytest.mark.llm_cassette(record="once")
+            def test_recording():
+                assert "LLM_TESTER_OFFLINE" not in os.environ
+                urllib.request.urlopen(os.environ["URL"]).close()
+
+            def test_neither():
+                assert "LLM_TESTER_OFFLINE" not in os.environ
+                urllib.request.urlopen(os.environ["URL"]).close()
+            """
+        )
+        with Server() as server:
+            monkeypatch.setenv("URL", server.url)
+            result = run()
+            result.assert_outcomes(passed=3)
+            result.stdout.fnmatch_lines(["refused: 127.0.0.1, 1 times"])
+            assert len(server.seen) == 2
+            write_config(pytester, {}, allow=["localhost"])
+            run("-k", "replaying").assert_outcomes(failed=1)
+            assert len(server.seen) == 3
 
     def test_importing_is_guarded_and_the_next_session_is_not(self, pytester: pytest.Pytester, run: Run) -> None:
         pytester.makepyfile("import socket\nsocket.getaddrinfo('api.openai.com', 443)\ndef test_it(): pass\n")
