@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from pydantic_core import from_json
 
+from .cassettes.forks import lock_of
 from .errors import ConfigError
 
 Value = TypeVar("Value")
@@ -123,7 +124,7 @@ class _Cache:
     """What was read so far; the only state of this module."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = lock_of(threading.RLock)
         self._values: dict[Hashable, Any] = {}
 
     def get(self, key: Hashable, make: Callable[[], Any]) -> Any:

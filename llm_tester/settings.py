@@ -1,6 +1,5 @@
 """The active configuration: the global file, the package's entries, and the keys."""
 
-import functools
 import logging
 import os
 import threading
@@ -10,6 +9,7 @@ from typing import Any, Literal
 
 from ._variables import variables_of, with_variables
 from .cassettes import secrets
+from .cassettes.forks import lock_of, stored, watch
 from .config import GlobalConfig, ProviderConfig, read_json, validate
 from .errors import ConfigError, MissingKeyError
 
@@ -93,7 +93,7 @@ class Settings:
         yield from secrets.values_of(self._dotenv)
         yield from filter(None, map(self.key, [*self._named_keys, *self._external_keys]))
 
-    @functools.cached_property
+    @stored
     def _named_keys(self) -> list[str]:
         entries = [entry for entry in self.config.providers.values() if isinstance(entry, dict)]
         files = [PACKAGE_PROVIDERS / name / "config.json" for name in package_names()]
@@ -180,7 +180,7 @@ class _Active:
     """The one place of the active settings."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock = lock_of(threading.RLock)
         self.settings: Settings | None = None
         self.chosen: Path | None = None
 
@@ -194,6 +194,7 @@ def settings() -> Settings:
     Raises:
         ConfigError: the file that `LLM_TESTER_CONFIG` or `activate` names is missing, or cannot be used.
     """
+    watch()
     with _active.lock:
         if _active.settings is None:
             _active.settings = active = Settings(_find(_active.chosen))

@@ -8,6 +8,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from . import catalog
+from .cassettes.forks import lock_of
 from .errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _FOLDER = "litellm_core_utils/tokenizers"
 _CACHE_VARIABLE = "TIKTOKEN_CACHE_DIR"
 _ADDED_TOKENS = 512
 
-_lock = threading.Lock()
+_lock = lock_of(threading.Lock)
 
 
 def count_tokens_upper(text: str) -> int:

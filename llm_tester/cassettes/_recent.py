@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .forks import lock_of
+
 if TYPE_CHECKING:
     from .storage import Interaction
 
@@ -21,7 +23,7 @@ _MOST = 4_000_000
 
 class _Recent:
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = lock_of(threading.Lock)
         # By file: how long their texts are, and the interactions.
         self.files: dict[Path, tuple[int, Mapping[str, Interaction]]] = {}
 

@@ -17,6 +17,7 @@ from ..errors import CassetteError, CassetteMismatch, LLMTesterError
 from . import _ignoring as ignoring
 from . import bodies, secrets
 from .calls import running
+from .forks import lock_of, stored
 from .matching import key_of, mismatch
 from .modes import RecordMode, check_mode
 from .reading import load
@@ -113,7 +114,7 @@ class Cassette:
         self._can_write = False
         self._has_failed = False
         self._order = itertools.count(1)
-        self._lock = threading.RLock()
+        self._lock = lock_of(threading.RLock)
         self._waiting: dict[str, deque[Interaction]] = defaultdict(deque)
         self._errors: dict[str, Interaction] = {}
         depends_on = (self.scrubber, self._ignored, match_body)
@@ -124,7 +125,7 @@ class Cassette:
             interaction.key = key
             self._waiting[interaction.key].append(interaction)
 
-    @functools.cached_property
+    @stored
     def real_path(self) -> Path:
         """The file, with links resolved."""
         return self.path.resolve()

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from .forks import lock_of
+
 __all__ = ["collector_at_rest", "lazy"]
 
 
@@ -34,7 +36,7 @@ class _Resting:
     """How many blocks keep the collector off, and whether it was on before the first of them."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = lock_of(threading.Lock)
         self.blocks = 0
         self.was_on = False
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import OfflineError
+from .forks import lock_of
 
 __all__ = ["VARIABLE", "Network", "Offline", "network", "stays"]
 
@@ -62,7 +63,7 @@ class Network:
         self.leaving = False
         self.replaying: Callable[[], Offline | None] = lambda: None
         self.note: Callable[[OfflineError], None] = lambda error: None
-        self._lock = threading.Lock()
+        self._lock = lock_of(threading.Lock)
         self._hooked = False
         # Why the whole process is offline; the last one counts.
         self._reasons: list[Offline] = []

@@ -25,6 +25,7 @@ from .context import (
     open_blocks,
     replaying,
 )
+from .forks import importing, lock_of, watch
 from .network import Offline, network
 from .secrets import default_scrubber
 
@@ -38,14 +39,16 @@ class _Process:
     """The state of the process: the patch of its HTTP clients, which is never taken off, and the open recordings."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock = lock_of(threading.RLock)
         self.writers: set[Cassette] = set()
         self.log_records: Callable[..., logging.LogRecord] | None = None
 
     def patch(self) -> None:
         """Patches the HTTP clients, unless they are; a vcrpy cassette that ends may have taken our patch off."""
         with self.lock:
-            for owner, name, make in _targets():
+            with importing:
+                targets = _targets()
+            for owner, name, make in targets:
                 found = owner.__dict__[name]
                 # Another copy of this module, as pytester makes, has its own patches.
                 if getattr(found, _PATCHED, None) is not self:
@@ -120,6 +123,7 @@ def call(*, over_http: bool = True, timeout: float | None = None, max_reply_byte
         timeout: seconds for all of its exchanges together; None for no limit.
         max_reply_bytes: the most that a reply may have, unpacked; None for no limit.
     """
+    watch()
     network.inherit()
     if over_http:
         _process.patch()
@@ -199,6 +203,7 @@ def opened(cassette: Cassette, *, for_process: bool = False, allow: Sequence[str
             processes that this one starts can send nothing either if it only replays.
         allow: see `use_cassette`.
     """
+    watch()
     network.inherit()
     _process.patch()
     with _process.writing(cassette), _guarding(cassette, tuple(allow), for_process=for_process):

@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from .. import catalog
+from ..cassettes.forks import lock_of
 
 __all__ = ["complete", "is_known_version", "reset"]
 
@@ -86,7 +87,7 @@ class _Plans:
     """The one place of the plans; None is the plan of what goes through `completion()`."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = lock_of(threading.Lock)
         self.known: dict[Hashable, _Plan | None] = {}
 
 

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from decimal import Decimal
 from typing import NamedTuple, Self
 
+from ..cassettes.forks import lock_of
 from ..errors import BudgetError
 from ..usage import format_usd
 
@@ -82,7 +83,7 @@ class Budget:
         if isinstance(limit_usd, bool) or not isinstance(limit_usd, int | float) or not 0 < limit_usd < float("inf"):
             raise BudgetError(f"a budget of {limit_usd!r} USD is unusable; expected a positive number, such as 0.50")
         self.limit = Decimal(repr(limit_usd))
-        self._lock = threading.Lock()
+        self._lock = lock_of(threading.Lock)
         self._spent = self._start = Decimal(0)
         self._reserved = Decimal(0)
         self._largest: dict[str, int] = {}

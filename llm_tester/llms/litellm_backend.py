@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from .. import cassettes, catalog
+from ..cassettes.forks import importing
 from ..cassettes.importing import collector_at_rest
 from ..errors import BadRequestError, ConfigError, UnusableReplyError
 from ..settings import settings
@@ -42,7 +43,7 @@ def _litellm() -> ModuleType:
     # Without these, importing LiteLLM fetches its price map and header list from the network.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS", "True")
-    with collector_at_rest():
+    with importing, collector_at_rest():
         import litellm
 
     # Otherwise it prints "Give Feedback / Get Help" at every failed call.

@@ -3,6 +3,7 @@
 import threading
 from typing import Any
 
+from ..cassettes.forks import lock_of
 from ..errors import ConfigError, ProviderError
 from . import provider_factory
 from .base import BaseLLM
@@ -14,7 +15,7 @@ class _Instances:
     """The one place of the instances."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock = lock_of(threading.RLock)
         self.by_name: dict[str, BaseLLM] = {}
 
 

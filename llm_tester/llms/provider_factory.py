@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .. import catalog
 from ..cassettes import _recent, secrets
+from ..cassettes.forks import lock_of
 from ..config import ProviderConfig, read_json, validate
 from ..errors import ConfigError, suggest
 from ..settings import PACKAGE_PROVIDERS, package_names, settings
@@ -71,7 +72,7 @@ class _Caches:
     """The one place of what was made from the config."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock = lock_of(threading.RLock)
         self.classes: dict[str, type[BaseLLM]] = {}
         self.registered: dict[str, type[BaseLLM]] = {}
         self.external: dict[str, _External] = {}

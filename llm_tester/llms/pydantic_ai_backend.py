@@ -13,6 +13,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import catalog
+from ..cassettes.forks import importing, in_child, lock_of
 from ..cassettes.importing import collector_at_rest
 from ..errors import ConfigError, UnusableReplyError
 from ._billing import usage_in_reply
@@ -47,11 +48,12 @@ class _Worker:
     """The event loop, its thread, and the clients that belong to it."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock = lock_of(threading.RLock)
         self.loop: asyncio.AbstractEventLoop | None = None
         self.thread: threading.Thread | None = None
         self.models: dict[tuple[str, str | None, str | None], Any] = {}
         self.clients: list[Any] = []
+        self.of_parent: list[object] = []
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         import asyncio
@@ -68,6 +70,13 @@ class _Worker:
         except BaseException:
             future.cancel()
             raise
+
+    def leave_behind(self) -> None:
+        """Forgets, in a forked child, what belongs to the parent; closing it would close the parent's sockets."""
+        if self.loop is not None:
+            # Kept, because a loop and clients that are collected close themselves.
+            self.of_parent.append((self.loop, self.clients, self.models))
+            self.loop, self.thread, self.clients, self.models = None, None, [], {}
 
     def stop(self) -> None:
         with self.lock:
@@ -91,6 +100,7 @@ async def _close(clients: list[Any]) -> None:
 
 
 _worker = _Worker()
+in_child(_worker.leave_behind)
 
 
 def reset() -> None:
@@ -134,7 +144,7 @@ class PydanticAIProvider(BaseLLM):
     ) -> tuple[str, dict[str, Any]]:
         import asyncio
 
-        with collector_at_rest():
+        with importing, collector_at_rest():
             from pydantic_ai.direct import model_request
             from pydantic_ai.messages import BinaryContent, ModelRequest, TextPart, UserPromptPart
             from pydantic_ai.models import ModelRequestParameters

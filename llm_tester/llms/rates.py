@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
 
 from .. import cassettes
+from ..cassettes.forks import in_child, lock_of
 from ..config import ProviderConfig
 
 __all__ = [
@@ -134,7 +135,7 @@ class Gate:
     ) -> None:
         self.limits = Rates()
         self._now, self._wait = now, wait
-        self._changed = threading.Condition()
+        self._changed = lock_of(threading.Condition)
         self._in_flight = 0
         # The last 60 seconds. A window, because a bucket that refills allows twice the limit in its first minute.
         self._window: deque[_Sent] = deque()
@@ -270,7 +271,7 @@ class Passage:
 _passed: ContextVar[tuple[Gate, ...]] = ContextVar("llm_tester_gates", default=())
 _seat: ContextVar[Seat | None] = ContextVar("llm_tester_seat", default=None)
 _parts: ContextVar[int] = ContextVar("llm_tester_rate_parts", default=1)
-_lock = threading.Lock()
+_lock = lock_of(threading.Lock)
 _gates: dict[str, Gate] = {}
 
 
@@ -290,6 +291,10 @@ def reset() -> None:
     """Forgets what was called when."""
     with _lock:
         _gates.clear()
+
+
+# What other threads of the parent had under way never ends in a child.
+in_child(reset)
 
 
 def passing(config: ProviderConfig) -> Passage:

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from ..cassettes.forks import lock_of
 from ..settings import settings
 
 __all__ = ["cached", "import_file", "import_module", "raised_at", "reset", "said"]
@@ -34,7 +35,7 @@ class _Imported:
     """The one place of what was imported, and of the directory on `sys.path`."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock = lock_of(threading.RLock)
         self.directory: Path | None = None
         self.added: str | None = None
         self.cases: dict[str, ModuleType] = {}

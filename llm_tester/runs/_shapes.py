@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import PurePath
 from types import NoneType, UnionType
@@ -27,6 +27,7 @@ from uuid import UUID
 
 from pydantic import AliasChoices, AliasPath, AnyUrl, BaseModel, EmailStr, RootModel, Secret, SecretBytes, SecretStr
 
+from ..cassettes.forks import stored
 from ..errors import CaseError
 from .rules import DATE, EXACT, NUMBER, TEXT, Compare, Exact, Ignore, Key, Marker, Ordered, Rule, Weight
 
@@ -103,7 +104,7 @@ class Shape:
         """The rule in words, with the weight and how the items of the list around it are paired."""
         return rule.words + self._suffix
 
-    @cached_property
+    @stored
     def models(self) -> tuple[type[BaseModel], ...]:
         """The pydantic classes that the value may be an instance of."""
         return tuple(_plain(kind) for kind in self.types if _is_a(kind, (BaseModel,)))
@@ -113,7 +114,7 @@ class Shape:
         """Whether the value may be a dict with any keys."""
         return any(map(_is_mapping, self.types))
 
-    @cached_property
+    @stored
     def fields(self) -> Mapping[str, Part]:
         """The named fields of the value; empty for a dict and for an unknown type."""
         found: dict[str, list[Part]] = {}

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 
+from ..cassettes.forks import lock_of
 from ..llms.rates import seated
 from .results import CaseResult
 from .units import Unit, run_unit, skipped
@@ -51,7 +52,7 @@ class Threads:
     def __init__(self, units: Sequence[Unit], concurrency: int) -> None:
         self._units, self._concurrency = units, concurrency
         self._context = contextvars.copy_context()
-        self._changed = threading.Condition()
+        self._changed = lock_of(threading.Condition)
         self._waiting: dict[str, deque[int]] = {}
         for index, unit in enumerate(units):
             self._waiting.setdefault(unit.provider, deque()).append(index)

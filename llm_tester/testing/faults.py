@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from vcr.request import Request
 
 from ..cassettes import inject
+from ..cassettes.forks import lock_of
 
 __all__ = [
     "Injected",
@@ -65,7 +66,7 @@ class Injected:
         self._answer = answer
         self._times = times
         self._host = host
-        self._lock = threading.Lock()
+        self._lock = lock_of(threading.Lock)
 
     def meet(self, client: str, request: Request) -> dict[str, Any] | None:
         """Strikes a request or lets it go on; see `cassettes.use.Fault`."""

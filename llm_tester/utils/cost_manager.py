@@ -9,6 +9,7 @@ from typing import Any, Literal, overload
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ..cassettes.forks import lock_of
 from ..errors import ResultsError
 from ..usage import UsageData, add_usd, format_spent, format_sum
 from .files import write_own
@@ -205,7 +206,7 @@ class CostTracker:
     """Tallies the calls of runs; any number of threads may add to it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = lock_of(threading.Lock)
         self._rows: dict[tuple[str, ...], CostRow] = {}
 
     def start_run(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from ...cassettes.forks import lock_of
 from ...config import MockScript
 from ...errors import UnusableReplyError
 from ...tokens import rough_tokens
@@ -23,7 +24,7 @@ class _Scripted:
     """What tests registered, and how often each mock failed so far."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = lock_of(threading.Lock)
         self.responses: dict[str, MockResponse] = {}
         self.failures: Counter[str] = Counter()
 
