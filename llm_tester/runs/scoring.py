@@ -29,7 +29,7 @@ class FieldScore(BaseModel):
         rule: the rule, such as `text`, `exact` or `number ±1%`.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     path: str
     score: float

@@ -367,6 +367,9 @@ def test_junit_takes_what_xml_cannot() -> None:
 
 
 def test_half_a_surrogate_pair_in_a_reply_is_saved_and_loaded(tmp_path: Path) -> None:
-    odd = run(result(50.0, reply='{"name": "\ud800"}', actual={"name": "\ud800"}))
-    odd.save(tmp_path / "r.json")
-    assert RunResult.load(tmp_path / "r.json").results[0].reply is not None
+    odd = result(50.0, reply='{"name": "\ud800"}', actual={"name": {"é\ud800": ["\udfff", float("inf")]}})
+    saved = run(odd, result(50.0, repeat=2, reply="é"))
+    saved.save(tmp_path / "r.json")
+    assert RunResult.load(tmp_path / "r.json").results == saved.results
+    lines = (tmp_path / "r.json").read_text(encoding="utf-8").split("\n")
+    assert sum('"repeat"' in line for line in lines) == 2
