@@ -18,7 +18,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from pydantic_core import PydanticSerializationError, to_json
 
+from ..cassettes.importing import collector_at_rest
 from ..pricing import Price
 from ..runs.comparison import RunComparison, counted
 from ..runs.results import CaseKey, CaseResult, RunResult
@@ -50,6 +52,11 @@ def render(run: RunResult, comparison: RunComparison | None = None) -> str:
         A whole HTML document with `MARK` near its start, the same for the same run. It loads nothing and runs only its
         own script, whatever is in the replies.
     """
+    with collector_at_rest():
+        return _rendered(run, comparison)
+
+
+def _rendered(run: RunResult, comparison: RunComparison | None) -> str:
     summary = summarize(run)
     columns = summary.columns
     script = "\n".join(_asset(name) for name in _SCRIPTS)
@@ -94,8 +101,7 @@ def _policy(script: str) -> str:
 
 def _embedded(data: Any) -> Markup:
     """JSON for a script element. No text in it can end the element or fail to be written as UTF-8."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+    return Markup(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", _encoded(data)))
 
 
 # The texts of the page
@@ -265,16 +271,22 @@ class _Numbered(dict[Any, int]):
         return None if value is None else self.setdefault(value, len(self))
 
 
-_encoded = json.JSONEncoder(ensure_ascii=False, default=str).encode
-
-
 def _json(value: Any) -> str | None:
     """JSON as text, because numbers lose digits in a browser. The page indents it when it shows it."""
     return None if value is None else _encoded(value)
 
 
+def _encoded(value: Any) -> str:
+    try:
+        return to_json(value, inf_nan_mode="constants", fallback=str).decode()
+    except PydanticSerializationError:
+        # It refuses half of a surrogate pair.
+        return json.dumps(value, ensure_ascii=False, default=str)
+
+
 def _details(run: RunResult) -> dict[str, Any]:
-    texts, fields = _Numbered(), _Numbered()
+    texts = _Numbered()
+    facts, fields = _Facts(texts), _Fields(texts)
     cases = {case.key: number for number, case in enumerate(run.cases)}
     data: dict[str, Any] = {
         "cases": [
@@ -293,29 +305,57 @@ def _details(run: RunResult) -> dict[str, Any]:
                 error=texts.number(result.error),
                 reply=texts.number(result.reply),
                 actual=texts.number(_json(result.actual)),
-                fields=[fields.number(_field_row(field, texts)) for field in result.fields] or None,
-                facts=[(texts.number(name), texts.number(value)) for name, value in _facts(result)],
+                fields=[fields.number(field) for field in result.fields] or None,
+                facts=[facts[fact] for fact in _facts(result)],
             )
             for result in run.results
         ],
     }
-    return {"texts": list(texts), "fields": list(fields), **data}
+    return {"texts": list(texts), "fields": list(fields.rows), **data}
 
 
 def _present(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _field_row(field: FieldScore, texts: _Numbered) -> tuple[Any, ...]:
-    return (
-        texts.number(field.path),
-        texts.number(_json(field.expected)),
-        texts.number(_json(field.actual)),
-        round(field.score, 4),
-        round(field.weight, 6),
-        texts.number(field.note),
-        texts.number(field.rule),
-    )
+class _Facts(dict[tuple[str, str], tuple[int | None, ...]]):
+    """By name and text of a fact, the numbers of the two."""
+
+    def __init__(self, texts: _Numbered) -> None:
+        self._texts = texts
+
+    def __missing__(self, fact: tuple[str, str]) -> tuple[int | None, ...]:
+        self[fact] = numbers = tuple(map(self._texts.number, fact))
+        return numbers
+
+
+class _Fields:
+    """The rows of fields. Models agree about most fields, so the row of equal ones is made once."""
+
+    def __init__(self, texts: _Numbered) -> None:
+        self.rows = _Numbered()
+        self._texts = texts
+        self._known: dict[tuple[Any, ...], int | None] = {}
+
+    def number(self, field: FieldScore) -> int | None:
+        """The number of a field's row."""
+        values = (repr(field.expected), repr(field.actual))
+        content = (field.path, *values, field.score, field.weight, field.note, field.rule)
+        if content not in self._known:
+            self._known[content] = self.rows.number(self._row(field))
+        return self._known[content]
+
+    def _row(self, field: FieldScore) -> tuple[Any, ...]:
+        number = self._texts.number
+        return (
+            number(field.path),
+            number(_json(field.expected)),
+            number(_json(field.actual)),
+            round(field.score, 4),
+            round(field.weight, 6),
+            number(field.note),
+            number(field.rule),
+        )
 
 
 def _facts(result: CaseResult) -> Iterator[tuple[str, str]]:

@@ -1,14 +1,14 @@
 """What results add up to: the repeats of a case, the ranking of the models, the comparison of prompts."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
+from itertools import chain, pairwise
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from .results import CaseKey, CaseResult, OfModel, Place, Record, RunResult
-from .scoring import Counts, FieldScore
+from .scoring import Counts
 
 __all__ = ["Column", "FieldMean", "Group", "PromptTable", "Summary", "Sums", "field_means", "grouped", "summarize"]
 
@@ -59,7 +59,7 @@ class Sums(Record):
         return total / self.answered if self.answered else None
 
 
-class Group(Record):
+class Group(NamedTuple):
     """The repeats of one case with one provider and model.
 
     Attributes:
@@ -81,7 +81,8 @@ class Group(Record):
     @property
     def accuracy(self) -> float | None:
         """The mean of the scores; None if there are none."""
-        return fmean(self.scores) if self.scores else None
+        scores = self.scores
+        return fmean(scores) if scores else None
 
     @property
     def spread(self) -> float:
@@ -229,7 +230,7 @@ def grouped(results: Iterable[CaseResult]) -> dict[Place, Group]:
     found: dict[Place, list[CaseResult]] = {}
     for result in results:
         found.setdefault(result.place, []).append(result)
-    return {place: Group(results=tuple(group)) for place, group in found.items()}
+    return {place: Group(tuple(group)) for place, group in found.items()}
 
 
 def value_counts(results: Iterable[CaseResult]) -> dict[str, Counts]:
@@ -244,24 +245,34 @@ def value_counts(results: Iterable[CaseResult]) -> dict[str, Counts]:
 
 def field_means(results: Iterable[CaseResult]) -> dict[str, dict[str, dict[str, FieldMean]]]:
     """The mean score of each field: by module, by path without the indices of lists, by `<provider>:<model>`."""
-    cells: dict[tuple[str, str, str], list[list[FieldScore | None]]] = {}
+    scores: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    compared, changed = Counter[tuple[str, str, str]](), Counter[tuple[str, str, str]]()
+    places = _Places()
     for group in grouped(results).values():
-        repeats = [{field.path: field for field in result.fields} for result in group.results if result.fields]
-        for path in dict.fromkeys(path for fields in repeats for path in fields):
-            cell = group.first.module, _INDEX.sub(lambda match: match[1] or "[]", path), group.first.column
-            cells.setdefault(cell, []).append([fields.get(path) for fields in repeats])
+        module, column = group.first.module, group.first.column
+        repeats = [result.fields for result in group.results if result.fields]
+        for field in chain.from_iterable(repeats):
+            scores[module, places[field.path], column].append(field.score)
+        if len(repeats) > 1:
+            values = [{field.path: repr(field.actual) for field in fields} for fields in repeats]
+            for path in dict.fromkeys(chain.from_iterable(values)):
+                cell = module, places[path], column
+                compared[cell] += 1
+                changed[cell] += len({fields.get(path, "None") for fields in values}) > 1
     means: dict[str, dict[str, dict[str, FieldMean]]] = {}
-    for (module, path, column), values in cells.items():
-        means.setdefault(module, {}).setdefault(path, {})[column] = _field_mean(values)
+    for (module, path, column), found in scores.items():
+        cell = module, path, column
+        mean = FieldMean(100 * fmean(found), len(found), changed[cell], compared[cell])
+        means.setdefault(module, {}).setdefault(path, {})[column] = mean
     return means
 
 
-def _field_mean(values: Iterable[list[FieldScore | None]]) -> FieldMean:
-    """The mean of a field's values, one list for each case with the value in each repeat."""
-    values = list(values)
-    scores = [field.score for repeats in values for field in repeats if field]
-    compared = [{repr(field and field.actual) for field in repeats} for repeats in values if len(repeats) > 1]
-    return FieldMean(100 * fmean(scores), len(scores), sum(len(found) > 1 for found in compared), len(compared))
+class _Places(dict[str, str]):
+    """By path of a value, the same path without the indices of lists."""
+
+    def __missing__(self, path: str) -> str:
+        self[path] = place = _INDEX.sub(lambda match: match[1] or "[]", path)
+        return place
 
 
 def summarize(run: RunResult) -> Summary:
@@ -310,7 +321,7 @@ def _ranking(answered: Mapping[Model, set[CaseKey]]) -> tuple[set[Model], set[Ca
 
 def mean_accuracy(groups: Iterable[Group]) -> float | None:
     """The mean of the accuracy of groups, 0 to 100; None if none has a reply."""
-    means = [group.accuracy for group in groups if group.accuracy is not None]
+    means = [mean for group in groups if (mean := group.accuracy) is not None]
     return fmean(means) if means else None
 
 
