@@ -2,18 +2,22 @@
 
 import heapq
 import json
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
-from ._forms import choices
+from ._forms import choices, is_ignored
 
 __all__ = ["in_order", "paired_by_key", "paired_by_likeness"]
 
 _MAX_PAIRS = 10_000
 _MAX_WORK = 60_000  # comparisons of two scalars; about a second
+_MAX_TEXTS = 4_000_000  # pairs of texts that are compared to find candidates; about a second
 _CANDIDATES = 10
+_ROUNDS = 5
 _LONGEST = 200  # characters of an item that are compared to find its candidates
+_COMMON = 50  # items that share a trait; more than that have little in common
 
 Gain = Callable[[int, int], int]
 
@@ -42,8 +46,8 @@ def paired_by_key(expected: Mapping[int, Any], actual: Mapping[int, Any], key: s
 def paired_by_likeness(expected: Mapping[int, Any], actual: Mapping[int, Any], gain: Gain) -> dict[int, int]:
     """The pairs of items with the greatest total gain. Equal items are always paired.
 
-    If the lists are too long to compare all items, only those with the most similar texts are compared. The remaining
-    items are then paired in the order of their content. The order of the items never matters.
+    If the lists are too long to compare all items, only those that have most in common are compared, in several rounds.
+    The remaining items are then paired in the order of their content. The order of the items never matters.
 
     Args:
         expected: the expected items by index.
@@ -51,19 +55,23 @@ def paired_by_likeness(expected: Mapping[int, Any], actual: Mapping[int, Any], g
         gain: the gain of pairing an expected with an actual item, by their indices; 0 or more.
     """
     pairs = _same(expected, actual)
-    taken = set(pairs.values())
-    wanted = [index for index in in_order(expected) if index not in pairs]
-    found = [index for index in in_order(actual) if index not in taken]
-    works = [sum(_work(items[index]) for index in indices) for items, indices in ((expected, wanted), (actual, found))]
-    if len(wanted) * len(found) <= _MAX_PAIRS and works[0] * works[1] <= _MAX_WORK:
-        options: dict[int, Iterable[int]] = dict.fromkeys(wanted, found)
-    else:
-        options = _candidates([(i, expected[i]) for i in wanted], [(j, actual[j]) for j in found])
-    gains = {i: {j: value for j in options[i] if (value := gain(i, j)) > 0} for i in wanted}
-    pairs |= _best({i: row for i, row in gains.items() if row})
-    taken = set(pairs.values())
-    rest = [i for i in wanted if i not in pairs], [j for j in found if j not in taken]
-    return pairs | dict(zip(*rest, strict=False))
+    for _ in range(_ROUNDS):
+        wanted, found = _left(expected, pairs), _left(actual, pairs.values())
+        works = sum(map(_work, wanted.values())) * sum(map(_work, found.values()))
+        is_short = len(wanted) * len(found) <= _MAX_PAIRS and works <= _MAX_WORK
+        options = {i: list(found) for i in wanted} if is_short else _candidates(wanted, found)
+        gains = {i: {j: value for j in options[i] if (value := gain(i, j)) > 0} for i in wanted}
+        new = _best({i: row for i, row in gains.items() if row})
+        pairs |= new
+        if is_short or not new:
+            break
+    return pairs | dict(zip(_left(expected, pairs), _left(actual, pairs.values()), strict=False))
+
+
+def _left(items: Mapping[int, Any], taken: Iterable[int]) -> dict[int, Any]:
+    """The items that are not taken, in the order of their content."""
+    left = items.keys() - set(taken)
+    return {index: items[index] for index in in_order({index: items[index] for index in left})}
 
 
 def in_order(items: Mapping[int, Any]) -> list[int]:
@@ -93,22 +101,63 @@ def _work(item: Any) -> int:
 
 def _text(item: Any) -> str:
     if isinstance(item, dict):
-        return " ".join(_text(item[key]) for key in sorted(item))
+        return "" if is_ignored(item) else " ".join(_text(item[key]) for key in sorted(item))
     if isinstance(item, list):
         return " ".join(map(_text, item))
     return "" if item is None else str(item)
 
 
-def _candidates(wanted: Sequence[tuple[int, Any]], found: Sequence[tuple[int, Any]]) -> dict[int, Iterable[int]]:
+def _candidates(wanted: Mapping[int, Any], found: Mapping[int, Any]) -> dict[int, list[int]]:
+    """By expected item, the actual items that share its rarest traits and, in shorter lists, have similar texts."""
+    sharing: dict[int | str, list[int]] = defaultdict(list)
+    for j, item in found.items():
+        for trait in _traits(item):
+            sharing[trait].append(j)
+    asked = Counter[int | str]()
+    chosen: dict[int, list[int]] = {}
+    for i, item in wanted.items():
+        weights: dict[int, float] = defaultdict(float)
+        for trait in chain.from_iterable(map(_traits, choices(item) or [item])):
+            holders = sharing.get(trait, [])
+            count = len(holders)
+            if isinstance(trait, str) and count > _COMMON:
+                continue
+            if count > _CANDIDATES:
+                # Other ones for each item that asks, so that not all of them want the same.
+                start = asked[trait] * _CANDIDATES % count
+                asked[trait] += 1
+                holders = (holders[start:] + holders[:start])[:_CANDIDATES]
+            for j in holders:
+                weights[j] += 1 / count
+        chosen[i] = heapq.nlargest(_CANDIDATES, weights, key=weights.__getitem__)
+    if len(wanted) * len(found) <= _MAX_TEXTS:
+        for i, alike in _similar(wanted, found):
+            chosen[i] += alike
+    return chosen
+
+
+def _traits(item: Any) -> set[int | str]:
+    """What few other items may have: of objects all fields, all but one of them, and words; of texts, their parts."""
+    traits: set[int | str] = set()
+    if isinstance(item, dict):
+        texts = ((key, _text(value).lower()) for key, value in item.items())
+        fields = [hash(field) for field in texts if field[1]]
+        whole = sum(fields)
+        traits = {whole, *(whole - field for field in fields)}
+    text = _text(item)[:_LONGEST].lower()
+    if " " in text and isinstance(item, dict):
+        return traits.union(text.split())
+    return traits.union(text[at : at + 4] for at in range(len(text) - 3))
+
+
+def _similar(wanted: Mapping[int, Any], found: Mapping[int, Any]) -> Iterator[tuple[int, list[int]]]:
     from rapidfuzz import fuzz, process
 
-    texts = {j: _text(item)[:_LONGEST] for j, item in found}
-    chosen: dict[int, Iterable[int]] = {}
-    for i, item in wanted:
-        options = [_text(option)[:_LONGEST] for option in choices(item) or [item]]
-        alike = (process.extract(text, texts, scorer=fuzz.ratio, limit=_CANDIDATES) for text in options)
-        chosen[i] = dict.fromkeys(j for matches in alike for _, _, j in matches)
-    return chosen
+    texts = {j: _text(item)[:_LONGEST] for j, item in found.items()}
+    for i, item in wanted.items():
+        for option in choices(item) or [item]:
+            matches = process.extract(_text(option)[:_LONGEST], texts, scorer=fuzz.ratio, limit=_CANDIDATES)
+            yield i, [j for _, _, j in matches]
 
 
 def _best(gains: Mapping[int, Mapping[int, int]]) -> dict[int, int]:

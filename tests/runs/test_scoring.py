@@ -238,6 +238,46 @@ def test_long_lists_find_their_counterparts() -> None:
     assert compare({"rows": expected}, {"rows": actual}).accuracy == result.accuracy
 
 
+def _rows(chance: random.Random, count: int) -> list[dict[str, Any]]:
+    """Records of few values, so that many of them look alike."""
+    return [
+        {"row": chance.randrange(200), "seat": chance.randrange(200), "class": chance.choice("xyz")}
+        for _ in range(count)
+    ]
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers())
+def test_long_lists_that_mostly_agree_are_scored_like_short_ones(seed: int) -> None:
+    chance = random.Random(seed)
+    same = [{**row, "is": "same"} for row in _rows(chance, 400)]
+    expected, actual = _rows(chance, 9), _rows(chance, 7)
+    few = compare({"rows": expected}, {"rows": actual})
+    expected, actual = [*expected, *same], [*actual, *same]
+    chance.shuffle(expected)
+    chance.shuffle(actual)
+    many = compare({"rows": expected}, {"rows": actual})
+    values = len(few.fields) + 4 * len(same)
+    assert len(many.fields) == values
+    right = few.accuracy * len(few.fields) + 100 * 4 * len(same)
+    assert many.accuracy == pytest.approx(right / values)
+
+
+def test_in_a_long_list_items_of_few_values_with_a_mistake_in_each_find_their_counterparts() -> None:
+    chance = random.Random(5)
+    expected = _rows(chance, 2100)
+    actual = [{**row, chance.choice(["row", "seat"]): -1} for row in expected]
+    chance.shuffle(actual)
+    assert compare({"rows": expected}, {"rows": actual}).accuracy == pytest.approx(200 / 3)
+
+
+def test_in_a_long_list_texts_with_a_mistake_in_each_find_their_counterparts() -> None:
+    expected = [f"number {number * 7919:07} of the list" for number in range(2100)]
+    actual = [f"NUMBER {number * 7919:07} of a list" for number in reversed(range(2100))]
+    fields = compare({"texts": expected}, {"texts": actual}).fields
+    assert all(field.expected[7:14] == field.actual[7:14] for field in fields)
+
+
 def test_nested_lists_do_not_multiply_the_work() -> None:
     def nest(depth: int, leaf: int) -> Any:
         return leaf if not depth else [nest(depth - 1, leaf)]
