@@ -41,8 +41,10 @@ def _in_lines(body: bytes) -> str | None:
     import pydantic_core
 
     try:
-        value = json.loads(body, object_pairs_hook=_unique)
-        lines = pydantic_core.to_json(value, indent=1)
+        lines = pydantic_core.to_json(pydantic_core.from_json(body), indent=1)
+        # With each duplicate key a colon is lost. If one may be written in another way, the keys are looked at.
+        if rb"\u003" in body or body.count(b":") != lines.count(b":"):
+            json.loads(body, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
         return None
     return None if b"NaN" in lines or b"Infinity" in lines else lines.decode()

@@ -44,11 +44,24 @@ def _item(head: str, value: Any, indent: str) -> Iterator[str]:
     if isinstance(value, dict | list) and value:
         yield head
         yield from _lines(value, indent)
-    elif isinstance(value, str) and "\n" in value.strip("\n") and value[0] != "\t" and not _NOT_IN_BLOCK.search(value):
+    elif isinstance(value, str) and "\n" in value.strip("\n") and value[0] != "\t" and _fits_block(value):
         yield f"{head} {_block_header(value)}"
-        yield "\n".join(f"{indent}{line}" if line else "" for line in value.removesuffix("\n").split("\n"))
+        yield _indented(value, indent)
     else:
         yield f"{head} {_scalar(value)}"
+
+
+def _fits_block(text: str) -> bool:
+    # The first is many times as fast, and true of most texts.
+    return text.replace("\n", "").isprintable() or not _NOT_IN_BLOCK.search(text)
+
+
+def _indented(text: str, indent: str) -> str:
+    """The lines of a text with an indent, but for those that are empty."""
+    body = text.removesuffix("\n")
+    if text[0] == "\n" or "\n\n" in text:
+        return "\n".join(f"{indent}{line}" if line else "" for line in body.split("\n"))
+    return indent + body.replace("\n", f"\n{indent}")
 
 
 def _block_header(text: str) -> str:

@@ -240,3 +240,12 @@ class TestLargeReplies:
         self.through(path, json.dumps(LARGE).encode())
         reset()
         assert calls_of(lambda: opened(path)) < 3000
+
+
+@pytest.mark.parametrize("start", ['"a": 1, "a": 2', '"a" : 1, "a":2', r'"\u003a": 1, "b": 1, "b": 2'])
+def test_a_large_reply_with_duplicate_keys_is_kept_as_it_is(path: Path, start: str) -> None:
+    body = f'{{{start}, "rest": {json.dumps("x" * 200_000)}}}'.encode()
+    cassette = opened(path)
+    asked = cassette.request("POST", "http://a.test/v1", HEADERS, b"{}")
+    cassette.record(asked, {"status": 200, "headers": HEADERS, "body": body}, 0.1)
+    assert reply_of(opened(path, "none").interactions[0])[2] == body
