@@ -256,9 +256,12 @@ def _urllib3_request(below: Method, real: Method) -> Method:
                 return HTTPResponse(body, headers, status["code"], reason=status["message"], **made)
             if (tunnel := vars(connection).pop(_TUNNEL, None)) is not None:
                 tunnel()
-            guard.begin()
+            if (left := guard.begin()) is not None:
+                options["timeout"] = timeout = pool._get_timeout(options.get("timeout", pool.timeout))
+                timeout.total = left if timeout.total is None else min(left, timeout.total)
             sent = real(pool, connection, method, url, **{**options, "preload_content": False})
-            content = guard.read(sent.stream(decode_content=False), ReadTimeoutError(pool, url, "the timeout is over"))
+            parts = iter(lambda: sent.read1(65_536, decode_content=False), b"")
+            content = guard.read(parts, ReadTimeoutError(pool, url, "the timeout is over"))
             lists: dict[str, list[str]] = {}
             for name, value in sent.headers.items():
                 lists.setdefault(name, []).append(value)
