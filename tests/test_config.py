@@ -2,16 +2,20 @@
 
 import json
 import os
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sample_cases import openai_entry
+from standins import StandIn
 
 from llm_tester import settings
-from llm_tester.errors import ConfigError
+from llm_tester.cassettes import use_cassette
+from llm_tester.errors import ConfigError, MissingKeyError
 from llm_tester.llms.llm_registry import get_llm_provider, reset_provider_cache
-from llm_tester.llms.provider_factory import load_provider_config
+from llm_tester.llms.provider_factory import create_provider, load_provider_config
 
 Write = Callable[..., Path]
 
@@ -155,3 +159,126 @@ def test_the_packages_own_configs_are_valid() -> None:
 def test_the_config_files_of_the_package_are_plain_json() -> None:
     for path in settings.PACKAGE_PROVIDERS.glob("*/config.json"):
         assert json.loads(path.read_text())["models"]
+
+
+RANDOM = secrets.token_hex(16)
+AS_KEYS = [
+    f"sk-{RANDOM}",
+    f"gsk_{RANDOM}x",
+    f"a{RANDOM}",
+    f"Ab{RANDOM.upper()}",
+    f"acme_{RANDOM}7z",
+    "two words",
+    "a=b",
+    "7UP",
+]
+NO_KEYS = ["ACME_API_KEY", "acme_key_2", "_X", "OPENAI_API_KEY_EU_WEST_1", "ACME2PRODUCTIONAPIKEY", "S3_KEY", ""]
+
+
+def shown(error: BaseException | None) -> Iterator[str]:
+    """What a traceback shows of an exception and of what led to it."""
+    while error is not None:
+        yield str(error) + repr(error)
+        error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize("key", AS_KEYS, ids=map(str, range(len(AS_KEYS))))
+@pytest.mark.parametrize("place", ["config.json", "external", "package"])
+def test_a_key_in_env_key_is_refused_and_not_shown(
+    place: str, key: str, write_config: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key in the place of its variable's name is no secret any more if it is printed."""
+    entry = {"models": ["m"], "env_key": key}
+    path = write_config({"x": {"provider_type": "openai", **entry}} if place == "config.json" else {})
+    if place == "external":
+        path = tmp_path / "own.json"
+        path.write_text(json.dumps(entry))
+        declared = {"module": "own", "class": "Own", "config_path": "own.json"}
+        (tmp_path / "external_providers.json").write_text(json.dumps({"x": declared}))
+    if place == "package":
+        monkeypatch.setattr("llm_tester.settings.PACKAGE_PROVIDERS", tmp_path)
+        path = tmp_path / "x" / "config.json"
+        path.parent.mkdir()
+        path.write_text(json.dumps({"provider_type": "openai", **entry}))
+    with pytest.raises(ConfigError) as caught:
+        load_provider_config("x")
+    assert f"{path}: " in str(caught.value)
+    assert "env_key is no name of an environment variable" in str(caught.value)
+    assert "such as ACME_API_KEY" in str(caught.value)
+    assert key not in "".join(shown(caught.value))
+
+
+@pytest.mark.parametrize("name", NO_KEYS)
+def test_the_name_of_a_variable_is_no_key(name: str, write_config: Write) -> None:
+    write_config({"x": {"provider_type": "openai", "models": ["m"], "env_key": name}})
+    assert load_provider_config("x").env_key == name
+
+
+LITERALS: list[tuple[dict[str, Any], str]] = [
+    ({"extra_headers": {"Authorization": f"Token {RANDOM}"}}, "params.extra_headers.Authorization"),
+    ({"extra_headers": {"x-acme-api-key": RANDOM}}, "params.extra_headers.x-acme-api-key"),
+    ({"aws_secret_access_key": RANDOM}, "params.aws_secret_access_key"),
+    ({"azure_ad_token": RANDOM}, "params.azure_ad_token"),
+    ({"extra_body": {"login": [{"password": RANDOM}]}}, "params.extra_body.login[0].password"),
+    ({"user": f"hf_{RANDOM}"}, "params.user"),
+]
+
+
+@pytest.mark.parametrize(("params", "place"), LITERALS)
+def test_a_key_in_params_is_refused_and_not_shown(params: dict[str, Any], place: str, write_config: Write) -> None:
+    """The message names the place and the form that takes the key from the environment."""
+    write_config({"x": {"provider_type": "openai", "models": ["m"], "params": params}})
+    with pytest.raises(ConfigError) as caught:
+        load_provider_config("x")
+    assert f"{place} holds a key (not shown)" in str(caught.value)
+    assert 'write "${NAME}"' in str(caught.value)
+    assert RANDOM not in "".join(shown(caught.value))
+
+
+def test_params_that_are_no_keys_are_kept(write_config: Write) -> None:
+    params = {"max_tokens": 5, "prompt_cache_key": "one", "stop": ["$", "${", "$NAME"], "password_hint": "none"}
+    params["response_format"] = {"properties": {"password": {"type": "string", "$ref": "#/$defs/Key"}}}
+    write_config({"x": {"provider_type": "openai", "models": ["m"], "params": params}})
+    provider = create_provider("x")
+    assert provider.resolved_params() == provider.config.params == params
+
+
+def test_a_key_in_another_place_of_an_entry_is_not_shown(write_config: Write) -> None:
+    write_config({"x": {"provider_type": "openai", "models": ["m"], "timeout": f"sk-{RANDOM}"}})
+    with pytest.raises(ConfigError) as caught:
+        load_provider_config("x")
+    assert "timeout: found 'REDACTED'" in str(caught.value)
+    assert RANDOM not in "".join(shown(caught.value))
+
+
+class TestVariablesInParams:
+    @pytest.fixture(autouse=True)
+    def entry(self, write_config: Write, standin: Callable[..., StandIn]) -> None:
+        self.server = standin("A reply.")
+        headers = {"Authorization": "Token ${ACME_WORD}", "x-plain": "plain"}
+        params = {"extra_headers": headers, "extra_body": {"user": "${ACME_WORD}-${ACME_OTHER}"}}
+        write_config({"x": openai_entry(self.server, env_key="", params=params)})
+
+    def test_they_are_sent_and_redacted_and_a_replay_needs_none(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A variable of any name is a secret if params name it; its value comes from `.env`, too."""
+        (tmp_path / ".env").write_text(f"ACME_WORD={RANDOM}\n")
+        monkeypatch.setenv("ACME_OTHER", RANDOM[::-1])
+        path = tmp_path / "one.yaml"
+        for mode in ("once", "none"):
+            reset_provider_cache()
+            with use_cassette(path, mode):
+                assert create_provider("x").get_response("Ask.", "Source.")[0] == "A reply."
+            (tmp_path / ".env").unlink(missing_ok=True)
+            monkeypatch.delenv("ACME_OTHER", raising=False)
+        [sent] = self.server.requests
+        assert sent.headers["authorization"] == f"Token {RANDOM}"
+        assert (sent.headers["x-plain"], sent.body["user"]) == ("plain", f"{RANDOM}-{RANDOM[::-1]}")
+        assert RANDOM not in path.read_text()
+        assert RANDOM[::-1] not in path.read_text()
+
+    def test_one_that_is_not_set_is_named_and_nothing_is_sent(self) -> None:
+        with pytest.raises(MissingKeyError, match="params name ACME_WORD; set it in the environment or in"):
+            create_provider("x").get_response("Ask.", "Source.")
+        assert self.server.requests == []

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from click.testing import CliRunner
+from pydantic import TypeAdapter
 from sample_cases import LAMP, openai_entry, write_case
 from standins import Fault, StandIn
 
@@ -24,6 +25,7 @@ from llm_tester.__main__ import main
 from llm_tester.cassettes.scan import scan
 from llm_tester.cassettes.secrets import Scrubber
 from llm_tester.llms.llm_registry import reset_provider_cache
+from llm_tester.llms.provider_factory import register_provider_class
 
 MODES = ("off", "once", "none", "auto")
 # By where it comes from; no name of a variable but those of the first three and the last says that it holds a key.
@@ -210,3 +212,23 @@ def test_a_live_reply_scores_as_its_replay(written: dict[str, str]) -> None:
     first, *others = ([{name: result[name] for name in names} for result in run] for run in runs)
     assert others == [first] * 3
     assert [result["status"] for result in runs[0]].count("ok") == 4
+
+
+class Validating(BaseLLM):
+    """A user's class whose library shows what it was given in its error."""
+
+    def _call_llm_api(
+        self, prompt: str, system_prompt: str, model_name: str, model_config: Any
+    ) -> tuple[str, dict[str, Any]]:
+        return TypeAdapter(int).validate_python(f"{KEYS['environment']}"), {}
+
+
+def test_a_validation_error_below_ours_shows_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text of pydantic's errors is made when it is shown, so that it cannot be redacted in place."""
+    monkeypatch.setenv("ACME_API_KEY", KEYS["environment"])
+    register_provider_class("validating", Validating)
+    with pytest.raises(ProviderError) as caught:
+        ProviderManager(["validating"]).get_response("validating", "Extract.", "A lamp.")
+    told = "".join(traceback.format_exception(caught.value))
+    assert "ValidationError: 1 validation error" in told
+    assert KEYS["environment"] not in told

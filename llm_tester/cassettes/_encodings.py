@@ -27,8 +27,8 @@ _AMBIGUOUS = 8
 _SPACE = r"(?:\\*+[\s\0]|\\++[nrt]|%(?:25)?(?:20|0[9AaDd]))*+"
 # Inside another encoding of a secret, a line break.
 _BREAK = r"(?:\s|\\++[nr])*+"
-_ESCAPED_SPACE = re.compile(rb"\\+[nrt]")
-_ESCAPED_ASCII = re.compile(rb"\\+u00([0-7][0-9a-fA-F])")
+_ESCAPED_SPACE = re.compile(rb"(?<!\\)\\++[nrt]")
+_ESCAPED_ASCII = re.compile(rb"(?<!\\)\\++u00([0-7][0-9a-fA-F])")
 _LOWER = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ-_", b"abcdefghijklmnopqrstuvwxyz+/")
 
 # The first two bytes of gzip and its method, in base64.
@@ -205,7 +205,7 @@ def zipped_tokens(text: str) -> Iterator[tuple[str, str]]:
     if _ZIPPED_BEGINNING not in text:
         return
     for token in dict.fromkeys(_ZIPPED.findall(text)):
-        letters = re.sub(r"\\+[nr]|[\\\s=]", "", unquote(token)).translate(str.maketrans("-_", "+/"))
+        letters = re.sub(r"(?<!\\)\\++[nr]|[\\\s=]", "", unquote(token)).translate(str.maketrans("-_", "+/"))
         try:
             data = base64.b64decode(letters[: len(letters) - (len(letters) % 4 == 1)] + "==")
         except binascii.Error:

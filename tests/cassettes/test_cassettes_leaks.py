@@ -3,12 +3,16 @@
 # ruff: noqa: PT017, SIM117 (a server around a cassette around a client reads better in steps)
 
 import base64
+import contextlib
+import gzip
 import json
 import logging
+import os
 import secrets
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 import httpx
@@ -157,6 +161,29 @@ class TestEveryPlace:
         assert "unknown-secret" not in path.read_text()
         assert scan([path.parent]) == []
 
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "gzip"])
+    def test_encoded_request_bodies(self, client: str, encoding: str, canary: str, path: Path) -> None:
+        """Known keys and the fields of credentials are redacted in UTF-16 and gzip, too, and the request replays."""
+        text = json.dumps({"said": PLAIN, "login": {"api_key": "unknown-1", "password": "unknown-2"}})
+        body = gzip.compress(text.encode()) if encoding == "gzip" else text.encode(encoding)
+        headers = {"content-type": "application/json"} | ({"content-encoding": "gzip"} if encoding == "gzip" else {})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OTHER_API_KEY", PLAIN)
+            with Server() as server, use_cassette(path, "once"):
+                ask(client, "POST", server.url, data=body, headers=headers)
+                assert server.seen[0].body == body
+            with use_cassette(path, fail_on_unused=True):
+                ask(client, "POST", server.url, data=body, headers=headers)
+            assert scan([path]) == []
+        written = path.read_text()
+        for part in Cassette(path).interactions[0].request["body"].values():
+            with contextlib.suppress(ValueError, AttributeError):
+                raw = base64.b64decode(part, validate=True)
+                written += (gzip.decompress(raw) if encoding == "gzip" else raw).decode("latin-1").replace("\0", "")
+        check_is_out(PLAIN, written.replace("\0", "").replace("\\0", ""))
+        assert "unknown-" not in written.replace("\0", "").replace("\\0", "")
+        assert "REDACTED" in written.replace("\0", "").replace("\\0", "")
+
 
 SHAPES = [
     f"sk-{secrets.token_hex(24)}",
@@ -219,7 +246,7 @@ class TestShapes:
 
 
 class TestWhereKeysAreFrom:
-    def known(self, tmp_path: Path, **providers: dict[str, str]) -> frozenset[str]:
+    def known(self, tmp_path: Path, **providers: dict[str, Any]) -> frozenset[str]:
         (tmp_path / "config.json").write_text(json.dumps({"providers": providers}))
         reset_provider_cache()
         read_settings()
@@ -236,6 +263,18 @@ class TestWhereKeysAreFrom:
         expected = ("ACME_KEY", "ACME_API_TOKEN_2", "acme_password", "ACME_PASSPHRASE")
         assert known >= {f"value-of-{name}" for name in expected}
         assert not known & {"value-of-ACME_MOOD", "short", "not-a-key"}
+
+    @pytest.mark.parametrize("name", ["SNOWFLAKE_JWT", "WATSONX_ZENAPIKEY", "AWS_SECRET_ACCESS_KEY", "DB_PWD"])
+    def test_the_parts_of_logins(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(name, PLAIN)
+        assert PLAIN in environment_secrets()
+        assert os.environ["PWD"] not in environment_secrets()
+
+    def test_variables_that_params_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ACME_MOOD", PLAIN)
+        assert PLAIN not in self.known(tmp_path)
+        entry: dict[str, Any] = {"params": {"extra_headers": [{"x": "Token ${ACME_MOOD}"}]}}
+        assert PLAIN in self.known(tmp_path, acme=entry)
 
     def test_a_variable_that_only_an_external_provider_names(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -277,6 +316,41 @@ class TestWhereKeysAreFrom:
             monkeypatch.delenv("GEMINI_API_KEY")
             with use_cassette(path):
                 ask("httpx", "POST", f"{server.url}/v1?key=no-key", json={"key": "REDACTED"})
+
+
+class TestFields:
+    def test_credentials_by_the_name_of_their_field_or_parameter(self, path: Path) -> None:
+        """What no one knows as a key is redacted by its name, in requests and replies, but not in a model's output."""
+        fields = {"api_key": "unknown-1", "password": "unknown-2", "Client-Secret": 7654321, "login": [{"pwd": "un-3"}]}
+        output = {"input": {"password": "extracted"}, "token": "a word", "max_tokens": 5, "api_key": None}
+        stream = f"data: {json.dumps(fields)}\n\n".encode()
+        large = json.dumps({**fields, "a": "x" * 200_000}).encode()
+        bodies = (json.dumps({**fields, **output}).encode(), stream, large)
+        replies = iter(zip(bodies, ("application/json", "text/event-stream", "application/json"), strict=True))
+
+        def answer(seen: Seen) -> Reply:
+            body, kind = next(replies)
+            return Reply(body, headers={"content-type": kind})
+
+        with Server(answer) as server, use_cassette(path, "once"):
+            for _ in range(3):
+                ask("httpx", "POST", f"{server.url}/?auth=unknown-4&pwd=unknown-5&author=me", json={**fields, **output})
+        text = path.read_text()
+        for secret in ("unknown", "7654321", "un-3"):
+            assert secret not in text
+        first = Cassette(path).interactions[0]
+        assert first.request["uri"].endswith("/?auth=REDACTED&pwd=REDACTED&author=me")
+        for body in (first.request["body"]["json"], first.response["body"]["json"]):
+            assert {name: body[name] for name in output} == output
+            assert body["login"] == [{"pwd": "REDACTED"}]
+        assert scan([path]) == []
+
+    def test_a_value_of_a_thousand_beginnings_takes_no_longer_than_its_length(self) -> None:
+        """Long texts that begin like a key, a field or a compressed text over and over are done in linear time."""
+        scrubber = Scrubber([PLAIN])
+        for beginning in ('"api_key":"', "H4sI", PLAIN[:-1], " ".join(PLAIN[:-1]), '"' + "a_" * 9, "\\" * 9):
+            text = beginning * (300_000 // len(beginning))
+            assert scrubber.fields(scrubber.text(text)).startswith(beginning[:4])
 
 
 class TestWhatCannotBeTakenOut:
@@ -411,6 +485,21 @@ class TestScan:
         assert [(find.line, find.what) for find in scan([str(tmp_path / "a.yaml")])] == [
             (2, "the header authorization with a value"),
             (5, "a URL with the value of a secret parameter"),
+        ]
+
+    def test_it_finds_the_fields_and_parameters_of_credentials(self, tmp_path: Path) -> None:
+        body = json.dumps({"password": "1234"})
+        encoded = [base64.b64encode(data).decode() for data in (body.encode("utf-16"), gzip.compress(body.encode()))]
+        lines = ["api_key: 1234", "password: REDACTED", "password: {type: string}", f"string: '{body}'", "pwd: [a]"]
+        lines += [f"base64: {one}" for one in encoded] + ["uri: http://a.test/?auth=1", "uri: http://a.test/?pwd=1&b=2"]
+        lines += ["input: {password: extracted}", "api_key: null", f"text: '{body}'"]
+        (tmp_path / "a.yaml").write_text("\n".join(f"- {line}" for line in lines))
+        assert [(find.line, find.what) for find in scan([tmp_path])] == [
+            (1, "the field api_key with a value"),
+            (4, "a field for a credential with a value"),
+            (5, "the field pwd with a value"),
+            *((line, "a field for a credential with a value") for line in (6, 7)),
+            *((line, "a URL with the value of a secret parameter") for line in (8, 9)),
         ]
 
     def test_what_it_cannot_decode_is_a_find(self, tmp_path: Path) -> None:
