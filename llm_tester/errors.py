@@ -5,6 +5,7 @@
     ├── CaseError                   a test case that cannot be read
     ├── ResultsError                a results, baseline or report file that cannot be used
     ├── BudgetError                 a call could exceed the run's limit in USD
+    ├── StoppedError                the run was interrupted before the call was made
     ├── ProviderError               a call without a usable reply
     │   ├── MissingKeyError         no API key although one is needed
     │   ├── AuthenticationError     401
@@ -18,6 +19,7 @@
     │   ├── ConnectionError         no connection, or one that broke
     │   └── UnusableReplyError      a reply that is empty, cut or not what was asked for
     └── CassetteError               a recording that cannot be read, written or trusted
+        ├── StorageError            a reply has no place on the disk
         ├── SecretFoundError        what was to be written holds something that looks like a key
         ├── OfflineError            a connection while only recordings are replayed
         └── CassetteMismatch        a request that is not what was recorded
@@ -50,6 +52,8 @@ __all__ = [
     "ResultsError",
     "SecretFoundError",
     "ServerError",
+    "StoppedError",
+    "StorageError",
     "TimeoutError",
     "UnknownModelError",
     "UnusableReplyError",
@@ -91,6 +95,10 @@ class ResultsError(LLMTesterError, Exception):
 
 class BudgetError(LLMTesterError, Exception):
     """The run's limit in USD is unusable, or a call could exceed it and was not made."""
+
+
+class StoppedError(LLMTesterError, Exception):
+    """The run was interrupted before the call was made."""
 
 
 class ProviderError(LLMTesterError, Exception):
@@ -188,6 +196,10 @@ class UnusableReplyError(ProviderError):
 
 class CassetteError(LLMTesterError, Exception):
     """A cassette that cannot be read, written or trusted; the file on disk is untouched."""
+
+
+class StorageError(CassetteError):
+    """The disk has no room for a reply, or does not let it be written. A run ends with the first one."""
 
 
 class SecretFoundError(CassetteError):

@@ -10,11 +10,12 @@ from .cassettes import Cassette
 from .errors import BudgetError, LLMTesterError
 from .llm_tester import LLMTester
 from .llms.base import BaseLLM
-from .llms.budget import Budget, Limits, expecting, spending
+from .llms.budget import Budget, Limits, spending
 from .pricing import Tokens, cost
 from .runs.again import due
 from .runs.results import RunResult
-from .runs.units import Unit, expected_size, plan
+from .runs.shards import part_of
+from .runs.units import Unit, limits_of, plan
 from .tokens import estimate_tokens
 
 __all__ = ["Estimate", "estimate"]
@@ -98,7 +99,7 @@ def estimate(
     """
     budget = Budget(max_cost) if max_cost is not None else None
     units = tester.units(modules, record=record, repeats=previous.repeats if previous else repeats)
-    _, units = tester.part_of(units, shard, previous)
+    _, units = part_of(units, shard, previous)
     found: dict[tuple[str, str], Estimate] = {}
     for unit in due(units, previous) if previous else units:
         place = (unit.provider, unit.model)
@@ -137,12 +138,10 @@ def _with(before: Estimate, unit: Unit, provider: BaseLLM, budget: Budget | None
 
 def _call(unit: Unit, provider: BaseLLM, budget: Budget | None) -> _Call:
     """What one live call of a unit would use and cost."""
-    case, guess = unit.case, _guess(unit, provider)
+    guess = _guess(unit, provider)
     price = provider.price(unit.model).chosen
-    with spending(budget), expecting(expected_size(case)):
-        limits = provider.limits(
-            case.prompt, case.source, unit.model, model_class=case.model_class(), files=case.attachments()
-        )
+    with spending(budget):
+        limits = limits_of(unit, provider)
     return _Call(guess, cost(guess.tokens, price).total_usd if price else None, limits)
 
 

@@ -2,8 +2,9 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +15,11 @@ from .llms.budget import Budget, spending
 from .runs.again import due, kept
 from .runs.cases import Case, discover
 from .runs.comparison import RunComparison
+from .runs.execution import Ended, execute, work_of
+from .runs.journal import Done, Head, Journal, load_journal
 from .runs.results import CaseResult, RunResult, Shard
-from .runs.shards import shard_of
-from .runs.threads import Submitted, Threads
-from .runs.units import Unit, run_unit
-from .runs.workers import Chunks, GivenPool, OwnPool
+from .runs.shards import part_of
+from .runs.units import Unit, run_unit, worst_usd
 from .settings import activate, settings
 from .utils.cost_manager import CostReport, CostRow, CostTracker
 from .utils.files import check_folder
@@ -28,20 +29,18 @@ __all__ = ["LLMTester", "RunInterrupted"]
 
 Progress = Callable[[CaseResult, int, int], None]
 
-# Seconds that an interrupted run waits for calls in flight, and for its workers' results.
-GRACE = 0.5
-
 
 class RunInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a run.
+    """A run that ended early: Ctrl-C, or a disk without room for a reply.
 
     Args:
         results: what was done until then.
+        problem: why it ended; None if it was interrupted.
     """
 
-    def __init__(self, results: RunResult) -> None:
-        super().__init__("the run was interrupted")
-        self.results = results
+    def __init__(self, results: RunResult, problem: str | None = None) -> None:
+        super().__init__(problem or "the run was interrupted")
+        self.results, self.problem = results, problem
 
 
 class LLMTester:
@@ -163,7 +162,9 @@ class LLMTester:
         max_cost: float | None = None,
         previous: RunResult | None = None,
         on_result: Progress | None = None,
+        on_wait: Callable[[int], None] | None = None,
         through_the_wire: bool = False,
+        journal: str | Path | None = None,
     ) -> RunResult:
         """Runs every case with every model.
 
@@ -184,7 +185,11 @@ class LLMTester:
             previous: earlier results; only what failed or was skipped in them, or has changed since, is run, and the
                 rest is kept.
             on_result: called with each result, how many are done, and how many there are.
+            on_wait: called with the number of calls in flight that an interrupted run waits for.
             through_the_wire: whether recordings are replayed even if what they were turned into is kept.
+            journal: a file to which everything that is done is added as it comes. If it is there, its run goes on, with
+                its number of repeats and what it spent: what is missing or failed is run. Remove it once the results
+                are saved.
 
         Returns:
             The results, in the order of cases, then providers and models; `previous` itself if there is nothing to run
@@ -193,7 +198,9 @@ class LLMTester:
         Raises:
             CaseError: a case cannot be read, or there is none.
             ConfigError: there is no provider to run them with.
-            RunInterrupted: Ctrl-C; holds what was done.
+            RunInterrupted: Ctrl-C, or there is no room on the disk for a reply; holds what was done. The first Ctrl-C
+                waits for the calls in flight, the second one drops them.
+            ResultsError: the journal is another program's, or cannot be written.
             BudgetError: `max_cost` is not a positive number, or comes with an executor of an unknown number of
                 processes.
             CassetteError: the record mode is unknown.
@@ -201,21 +208,32 @@ class LLMTester:
         """
         if min(concurrency, repeats, workers or 1) < 1 or workers == 0:
             raise ValueError("concurrency, repeats and workers are at least 1")
+        log = Journal(Path(journal)) if journal else None
+        if done := load_journal(log.path) if log else None:
+            previous = done.over(previous)
+            max_cost = done.head.max_cost if max_cost is None else max_cost
         budget = Budget(max_cost) if max_cost is not None else None
         modules, repeats = tuple(modules), previous.repeats if previous else repeats
         every = self.units(modules, models, record=record, repeats=repeats, through_the_wire=through_the_wire)
-        part, every = self.part_of(every, shard, previous)
-        units = due(every, previous) if previous else every
+        part, every = part_of(every, shard, previous)
+        units = due(every, previous, missing=done is not None) if previous else every
         old = kept(previous, every, whole=not modules)
-        if previous and not units and len(old.results) == len({result.place for result in previous.results}):
+        if previous and not done and not units and len(old.results) == len({item.place for item in previous.results}):
             return previous
-        run_id, started = self.costs.start_run(), time.perf_counter()
+        started, run_id = time.perf_counter(), done.head.run_id if done else self.costs.start_run()
+        head = done.head if done else self._head(run_id, modules, models, record, repeats, max_cost, part, previous)
+        if done:
+            self._count_done(done, every, budget)
+        if log:
+            log.resumed() if done else log.begin(head)
         fresh: dict[int, tuple[CaseResult, ...]] = {}
 
         def so_far() -> RunResult:
             whole = old.with_fresh(units, fresh)
+            whole = whole.in_order(every) if done else whole
             return RunResult(
                 run_id=run_id,
+                started_at=head.started_at,
                 seconds=round(time.perf_counter() - started, 3),
                 record=record,
                 repeats=repeats,
@@ -229,46 +247,57 @@ class LLMTester:
 
         def take(index: int, results: tuple[CaseResult, ...]) -> None:
             fresh[index] = tuple(result.of_run(run_id) for result in results)
-            for number, result in enumerate(fresh[index], 1):
+            for result in fresh[index]:
                 self._count(run_id, result)
+            for number, result in enumerate(fresh[index], 1):
                 if on_result:
                     on_result(result, (len(fresh) - 1) * repeats + number, len(units) * repeats)
 
+        configs = {name: instance.config for name, instance in self.manager.provider_instances.items()}
         try:
             with spending(budget):
-                self._run(units, take, concurrency, executor, workers)
-        except KeyboardInterrupt as error:
-            raise RunInterrupted(so_far()) from error
+                execute(lambda: work_of(units, concurrency, executor, workers, configs, log), take, log, on_wait)
+        except Ended as ended:
+            raise RunInterrupted(so_far(), ended.problem) from ended
         return so_far()
 
-    def _run(
+    def _head(
         self,
-        units: Sequence[Unit],
-        take: Callable[[int, tuple[CaseResult, ...]], None],
-        concurrency: int,
-        executor: Executor | None,
-        workers: int | None,
-    ) -> None:
-        """Runs units, and gives each one's results to `take` as they are done."""
-        work: Threads | Submitted | Chunks
-        if isinstance(executor, ThreadPoolExecutor):
-            work = Submitted(units, executor)
-        elif executor or (workers or 1) > 1:
-            threads = concurrency if executor else -(-concurrency // (workers or 1))
-            pool = GivenPool(executor) if executor else OwnPool(workers or 1)
-            configs = {name: instance.config for name, instance in self.manager.provider_instances.items()}
-            work = Chunks(units, pool, workers, threads, configs)
-        else:
-            work = Threads(units, concurrency)
-        try:
-            for finished in work:
-                take(*finished)
-        except KeyboardInterrupt:
-            for finished in work.stop(GRACE):
-                take(*finished)
-            raise
-        finally:
-            work.stop(0)
+        run_id: str,
+        modules: tuple[str, ...],
+        models: Mapping[str, str] | None,
+        record: str,
+        repeats: int,
+        max_cost: float | None,
+        part: Shard | None,
+        previous: RunResult | None,
+    ) -> Head:
+        """What a journal says of a run; the arguments are those of `run_tests`."""
+        return Head(
+            run_id=run_id,
+            columns=(*(f"{name}:{model}" for name, model in self.targets(models)), *self.problems),
+            modules=modules,
+            record=record,
+            repeats=repeats,
+            max_cost=max_cost,
+            shard=part,
+            base=previous.run_id if previous else None,
+        )
+
+    def _count_done(self, done: Done, units: list[Unit], budget: Budget | None) -> None:
+        """Counts what a run spent before it ended early; a call that was in flight then may be billed."""
+        run_id, by_place = done.head.run_id, {unit.place: unit for unit in units}
+        for result in done.results:
+            self._count(run_id, result)
+        for place in done.lost:
+            module, name, variant, provider, model = place
+            worst = worst_usd(by_place[place]) if place in by_place else None
+            title = f"{name}.{variant}" if variant else name
+            self.costs.add_failed(run_id, module, title, provider, model, 1, worst)
+        row = self.costs.report().by("run_id").get((run_id,))
+        if budget and row:
+            spent = row.spent_usd if row.at_most_usd is None else row.at_most_usd
+            budget.end(Decimal(0), Decimal(repr(spent)))
 
     def units(
         self,
@@ -294,30 +323,6 @@ class LLMTester:
             raise ConfigError(f"nothing to run: {why}")
         units = [self._unit(case, *target, record, repeats) for case in cases for target in targets]
         return [unit.model_copy(update={"through_the_wire": True}) for unit in units] if through_the_wire else units
-
-    @staticmethod
-    def part_of(
-        units: list[Unit], shard: tuple[int, int] | None, previous: RunResult | None
-    ) -> tuple[Shard | None, list[Unit]]:
-        """The units of a part of a run.
-
-        Args:
-            units: all units.
-            shard: the part, from 1, and the number of parts; that of `previous` if None.
-            previous: earlier results.
-
-        Returns:
-            Which part it is, and its units; None and all units if the run is not divided.
-
-        Raises:
-            ConfigError: the earlier results are of another part.
-        """
-        old = previous.shard if previous else None
-        if previous and shard and (old is None or (old.number, old.of) != shard):
-            found = f"of part {old.number}/{old.of}" if old else "of a whole run"
-            raise ConfigError(f"the earlier results are {found}, not of part {shard[0]}/{shard[1]}; name no part")
-        number, of = (old.number, old.of) if old else shard or (0, 0)
-        return shard_of(units, number, of) if of else (None, units)
 
     def _unit(self, case: Case, provider: str, model: str, record: str, repeats: int) -> Unit:
         return Unit(

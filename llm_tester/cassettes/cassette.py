@@ -222,7 +222,7 @@ class Cassette:
         """Checks, before the first request is sent, that its reply can be kept.
 
         Raises:
-            CassetteError: the file cannot be written.
+            StorageError: the file cannot be written.
         """
         with self._lock:
             if not self._can_write:

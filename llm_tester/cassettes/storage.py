@@ -16,17 +16,17 @@ import contextlib
 import hashlib
 import os
 import re
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ..errors import CassetteError, SecretFoundError
+from ..errors import CassetteError, SecretFoundError, StorageError
 from . import bodies
 from .layout import written
 from .secrets import Scrubber
+from .temporary import remove_stale, temporary_of
 
 __all__ = [
     "END",
@@ -56,6 +56,8 @@ KEPT_HEADERS = frozenset(
 )
 
 _LONGEST_PART = 200
+# Bytes that there must be room for before a request is sent: as much as most replies need.
+_ROOM = 64 * 1024
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?$")
 
 
@@ -179,7 +181,7 @@ def save(path: Path, interactions: Sequence[Interaction], metadata: Mapping[str,
 
     Raises:
         SecretFoundError: a secret is still in it; nothing was written.
-        CassetteError: the file cannot be written; the old one is as it was.
+        StorageError: the file cannot be written; the old one is as it was.
     """
     head = head_of(metadata)
     _check(path, head, {"metadata": dict(metadata)}, scrubber)
@@ -200,7 +202,7 @@ def append(path: Path, interaction: Interaction, number: int, scrubber: Scrubber
 
     Raises:
         SecretFoundError: a secret is still in it; nothing was written.
-        CassetteError: it cannot be written; the file is as it was.
+        StorageError: it cannot be written; the file is as it was.
     """
     data = _checked(path, interaction, number, scrubber).encode(errors="replace")
     with _reported(path), path.open("r+b", buffering=0) as file:
@@ -220,7 +222,7 @@ def _reported(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CassetteError(f"{path}: cannot be written ({error}); the old file is unchanged") from error
+        raise StorageError(f"{path}: cannot be written ({error}); the old file is unchanged") from error
 
 
 def _checked(path: Path, interaction: Interaction, number: int, scrubber: Scrubber) -> str:
@@ -245,29 +247,29 @@ def _check(path: Path, text: str, value: dict[str, Any], scrubber: Scrubber) -> 
 
 
 def check_writable(path: Path) -> None:
-    """Checks that a cassette could be written, so that no reply is paid for and lost.
+    """Checks that a cassette could be written, with a reply of usual size, so that none is paid for and lost.
 
     Args:
         path: the file; its directory is made.
 
     Raises:
-        CassetteError: it cannot be written.
+        StorageError: it cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _temporary(path)
-        temporary.touch(exist_ok=False)
-        temporary.unlink()
+        remove_stale(path.parent)
+        temporary = temporary_of(path)
+        try:
+            with temporary.open("xb") as file:
+                file.write(bytes(_ROOM))
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise CassetteError(f"{path}: cannot be written ({error}); nothing was sent") from error
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{secrets.token_hex(8)}.tmp")
+        raise StorageError(f"{path}: cannot be written ({error}); nothing was sent") from error
 
 
 def _replace(path: Path, text: str) -> None:
-    temporary = _temporary(path)
+    temporary = temporary_of(path)
     try:
         with temporary.open("x", encoding="utf-8", errors="replace", newline="\n") as file:
             file.write(text)

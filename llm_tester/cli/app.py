@@ -122,6 +122,9 @@ def init(directory: Path) -> None:
 )
 @click.option("--through-the-wire", is_flag=True, help="Replay recordings even if their replies are kept.")
 @click.option("--failed", is_flag=True, help="Run again what failed or was skipped in the last results; keep the rest.")
+@click.option(
+    "--resume", is_flag=True, help="Go on with the run in --output that ended early, else as --failed, else start one."
+)
 @click.option("--cases", type=click.Path(path_type=Path), help="Directory of the cases (default: the config's).")
 @click.option(
     "--cassettes", type=click.Path(path_type=Path), help="Directory of the recordings (default: the config's)."
@@ -159,7 +162,8 @@ def init(directory: Path) -> None:
 def run(ctx: click.Context, /, **options: Any) -> None:
     """Run the cases over the providers.
 
-    Exit codes: 0, the run is complete; 1, a call failed or was not made, or a threshold was missed; 2, misuse.
+    Exit codes: 0, the run is complete; 1, a call failed or was not made, or a threshold was missed; 2, misuse; 130,
+    interrupted.
     """
     from .run import run
 

@@ -9,8 +9,9 @@ from ..reports import terminal
 from ..runs.results import RunResult
 from ..runs.shards import merge as merged
 from ..utils.cost_manager import CostReport
+from ..utils.files import only_run_in
 from .console import console
-from .run import check_outputs, write_reports
+from .run import check_outputs, say_written, write_reports
 
 __all__ = ["merge_parts"]
 
@@ -28,13 +29,15 @@ def merge_parts(results: Sequence[Path], output: Path) -> bool:
     files = [path / "results.json" if path.is_dir() else path for path in results]
     parts = {path: RunResult.load(path) for path in files}
     whole = merged(parts)
-    check_outputs(output, None)
-    costs = CostReport().merged(_costs(path, run, whole) for path, run in parts.items())
-    whole.save(output / "results.json")
-    costs.write(output / "costs.json")
     again = shlex.join(["llm-tester", "run", "--failed", "--output", str(output)])
+    with only_run_in(output):
+        check_outputs(output, None)
+        costs = CostReport().merged(_costs(path, run, whole) for path, run in parts.items())
+        whole.save(output / "results.json")
+        costs.write(output / "costs.json")
+        write_reports(output, whole, None, again)
     terminal.show_results(console(), whole, None, again)
-    write_reports(output, whole, None, again)
+    say_written(output)
     return not (whole.incomplete() or whole.problems)
 
 

@@ -1,7 +1,9 @@
 """The command `run`."""
 
+import os
 import shlex
 import signal
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -12,22 +14,24 @@ import click
 from click.core import ParameterSource
 
 from ..cassettes.network import Offline, network
+from ..cassettes.temporary import remove_stale
 from ..errors import ConfigError, ResultsError
 from ..llm_tester import LLMTester, RunInterrupted
 from ..reports import html, markdown, terminal
 from ..runs.baseline import compare_runs, find_baseline
 from ..runs.comparison import RunComparison
+from ..runs.journal import JOURNAL, Done, load_journal
 from ..runs.results import KIND, CaseResult, RunResult
 from ..runs.shards import parse_shard
 from ..runs.summary import summarize
 from ..settings import activate, settings
 from ..utils.cost_manager import COST_KIND, CostReport
-from ..utils.files import check_own, write_own
+from ..utils.files import check_own, only_run_in, write_own
 from . import COMPLETE, INCOMPLETE, INTERRUPTED
 from ._cluster import cluster
 from .console import console, say
 
-__all__ = ["check_outputs", "run", "write_reports"]
+__all__ = ["check_outputs", "run", "say_written", "write_reports"]
 
 
 class _Asked(TypedDict):
@@ -55,6 +59,7 @@ def run(
     record: str,
     through_the_wire: bool,
     failed: bool,
+    resume: bool,
     cases: Path | None,
     cassettes: Path | None,
     concurrency: int,
@@ -73,58 +78,118 @@ def run(
     config_path: Path | None,
 ) -> None:
     """Runs the cases, and writes and prints what came out; the arguments are those of `llm-tester run`."""
-    previous = _last(output, ctx) if failed else None
-    if previous is not None:
-        providers = providers or _columns(previous)
-    with _network(record, config_path):
-        tester = _tester(providers, cases, cassettes, config_path)
-    earlier = _baseline(baseline, output, gate=fail_on_regression)
-    part = parse_shard(shard) if shard else None
     if dask and workers:
         raise click.UsageError("--dask uses the cluster's workers; leave --workers out")
-    asked: _Asked = {
-        "record": record,
-        "repeats": repeats,
-        "max_cost": max_cost,
-        "previous": previous,
-        "shard": part,
-    }
-    if dry_run:
-        from ..estimate import estimate
-        from .estimates import show_estimates
+    if dry_run and resume:
+        raise click.UsageError("--dry-run shows what a new run would do; leave --resume out")
+    with nullcontext() if dry_run else only_run_in(output):
+        done = None if dry_run else _dead_run(ctx, output, resume=resume)
+        previous = _last(output, ctx) if failed or (resume and (output / "results.json").exists()) else None
+        if done:
+            providers, modules = providers or done.head.columns, modules or done.head.modules
+            record = done.head.record if _is_default(ctx, "record") else record
+        elif previous is not None:
+            providers = providers or _columns(previous)
+        with _network(record, config_path):
+            tester = _tester(providers, cases, cassettes, config_path)
+        earlier = _baseline(baseline, output, gate=fail_on_regression)
+        asked: _Asked = {
+            "record": record,
+            "repeats": repeats,
+            "max_cost": max_cost,
+            "previous": previous,
+            "shard": parse_shard(shard) if shard else None,
+        }
+        if dry_run:
+            from ..estimate import estimate
+            from .estimates import show_estimates
 
-        show_estimates(estimate(tester, modules, **asked))
-        return
-    check_outputs(output, junit_path)
-    try:
-        with _sigterm_as_ctrl_c(), cluster(dask, workers) as (executor, processes), _network(record, config_path):
-            places: _Places = {"concurrency": concurrency, "executor": executor, "workers": processes}
-            results = tester.run_tests(
-                modules, on_result=_progress, through_the_wire=through_the_wire, **places, **asked
-            )
-    except RunInterrupted as interruption:
-        interruption.results.save(output / "results.json")
-        tester.save_cost_report(output / "costs.json", merge=True)
-        write_reports(output, interruption.results, None, _failed_again(ctx))
-        say(f"interrupted; what was done is saved; to run the rest: {_failed_again(ctx)}", err=True)
-        ctx.exit(INTERRUPTED)
-    if results is previous:
-        say(f"nothing failed or was skipped in {output / 'results.json'}; there is nothing to run again")
-    # What was paid for is saved before anything else.
-    results.save(output / "results.json")
-    comparison = compare_runs(earlier, results, tolerance) if earlier else None
-    terminal.show_results(console(), results, comparison, _failed_again(ctx))
-    worse = _worse(comparison, gate=fail_on_regression, named=baseline is not None)
-    tester.save_cost_report(output / "costs.json", merge=True)
-    write_reports(output, results, comparison, _failed_again(ctx))
-    if junit_path:
-        from ..reports import junit
+            show_estimates(estimate(tester, modules, **asked))
+            return
+        check_outputs(output, junit_path)
+        remove_stale(output)
+        if done:
+            remove_stale(tester.cassettes, below=True)
+        try:
+            with _like_ctrl_c(), cluster(dask, workers) as (executor, processes), _network(record, config_path):
+                places: _Places = {"concurrency": concurrency, "executor": executor, "workers": processes}
+                results = tester.run_tests(
+                    modules,
+                    on_result=_progress,
+                    on_wait=_waiting,
+                    through_the_wire=through_the_wire,
+                    journal=output / JOURNAL,
+                    **places,
+                    **asked,
+                )
+        except RunInterrupted as early:
+            ctx.exit(_end_early(ctx, tester, output, early))
+        if results is previous:
+            say(f"nothing failed or was skipped in {output / 'results.json'}; there is nothing to run again")
+        comparison = compare_runs(earlier, results, tolerance) if earlier else None
+        worse = _worse(comparison, gate=fail_on_regression, named=baseline is not None)
+        _write(tester, output, results, comparison, _again(ctx, "--failed"))
+        if junit_path:
+            from ..reports import junit
 
-        write_own(junit_path, junit.render(results, fail_under, worse), junit.MARK)
+            write_own(junit_path, junit.render(results, fail_under, worse), junit.MARK)
+    terminal.show_results(console(), results, comparison, _again(ctx, "--failed"))
+    say_written(output)
     missed = [*_below(results, fail_under), *worse]
     for line in missed:
         say(line, style="red")
     ctx.exit(INCOMPLETE if results.incomplete() or results.problems or missed else COMPLETE)
+
+
+def _dead_run(ctx: click.Context, output: Path, *, resume: bool) -> Done | None:
+    """What is done of the run that ended early in the output directory; None if there is none.
+
+    Raises:
+        ResultsError: there is one, and this run is not to go on with it.
+    """
+    done = load_journal(output / JOURNAL)
+    if done is None:
+        return None
+    if not resume:
+        raise ResultsError(
+            f"{output / JOURNAL}: the run that was started at {done.head.started_at} ended early, with "
+            f"{len(done.results)} results. Go on with it: {_again(ctx, '--resume')}; or name another --output"
+        )
+    if not _is_default(ctx, "repeats") and ctx.params["repeats"] != done.head.repeats:
+        raise click.UsageError(f"the run has {done.head.repeats} repeats, which --resume keeps; leave --repeat out")
+    if done.lost:
+        some = ", ".join(f"{module}/{name} {provider}:{model}" for module, name, _, provider, model in done.lost)
+        say(f"{len(done.lost)} calls were in flight when the run ended, and may be billed (see costs.json): {some}")
+    return done
+
+
+def _is_default(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) == ParameterSource.DEFAULT
+
+
+def _write(tester: LLMTester, output: Path, results: RunResult, comparison: RunComparison | None, again: str) -> None:
+    # What was paid for is saved before anything else; until it is, the journal has it.
+    results.save(output / "results.json")
+    tester.save_cost_report(output / "costs.json", merge=True)
+    write_reports(output, results, comparison, again)
+    (output / JOURNAL).unlink(missing_ok=True)
+
+
+def _end_early(ctx: click.Context, tester: LLMTester, output: Path, early: RunInterrupted) -> int:
+    """Writes what was done until a run ended early, and gives the exit code."""
+    again, problem = _again(ctx, "--resume"), early.problem
+    try:
+        _write(tester, output, early.results, None, _again(ctx, "--failed"))
+    except ResultsError as error:
+        if problem is None:
+            raise
+        problem = f"{problem}\n{error}"
+    if problem is None:
+        say(f"interrupted; what was done is saved; to run the rest: {again}", err=True)
+        return INTERRUPTED
+    say(f"stopped, because what is paid for cannot be kept: {problem}", "red", err=True)
+    say(f"spent: {early.results.spent_text}; to run the rest once there is room: {again}", err=True)
+    return INCOMPLETE
 
 
 def _baseline(named: Path | None, output: Path, *, gate: bool) -> RunResult | None:
@@ -139,12 +204,12 @@ def _baseline(named: Path | None, output: Path, *, gate: bool) -> RunResult | No
     return found
 
 
-def _failed_again(ctx: click.Context) -> str:
-    """The command that runs again what failed, with the options that say where things are."""
+def _again(ctx: click.Context, how: str) -> str:
+    """The command that runs again what failed or is missing, with the options that say where things are."""
     kept = {"config_path": "--config", "cases": "--cases", "cassettes": "--cassettes", "output": "--output"}
-    given = [name for name in kept if ctx.get_parameter_source(name) != ParameterSource.DEFAULT]
+    given = [name for name in kept if not _is_default(ctx, name)]
     options = [part for name in given for part in (kept[name], str(ctx.params[name]))]
-    return shlex.join(["llm-tester", "run", "--failed", *options])
+    return shlex.join(["llm-tester", "run", how, *options])
 
 
 def _last(output: Path, ctx: click.Context) -> RunResult:
@@ -153,8 +218,7 @@ def _last(output: Path, ctx: click.Context) -> RunResult:
     if not path.exists():
         raise ResultsError(f"{path}: there are no results yet, so --failed has nothing to go by; run without it first")
     previous = RunResult.load(path)
-    is_given = ctx.get_parameter_source("repeats") != ParameterSource.DEFAULT
-    if is_given and ctx.params["repeats"] != previous.repeats:
+    if not _is_default(ctx, "repeats") and ctx.params["repeats"] != previous.repeats:
         raise click.UsageError(
             f"{path} has {previous.repeats} repeats, which --failed keeps; leave --repeat out, or --failed"
         )
@@ -212,17 +276,39 @@ def _network(record: str, config_path: Path | None) -> AbstractContextManager[No
 
 def _progress(result: CaseResult, done: int, total: int) -> None:
     score = "" if result.accuracy is None else f" {result.accuracy:.1f}"
-    say(f"[{done}/{total}] {result.title} {result.column}: {result.status}{score}")
+    with _ending_if_closed():
+        say(f"[{done}/{total}] {result.title} {result.column}: {result.status}{score}")
+
+
+def _waiting(calls: int) -> None:
+    with _ending_if_closed():
+        say(f"waiting for {calls} calls in flight; Ctrl-C again drops them", err=True)
 
 
 @contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Lets SIGTERM, with which a job scheduler ends a process, interrupt the run as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _ending_if_closed() -> Iterator[None]:
+    """Interrupts the run if its output is no longer read (`| head`, a terminal that was closed)."""
+    try:
+        yield
+    except OSError:
+        with Path(os.devnull).open("w") as nowhere:
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(nowhere.fileno(), stream.fileno())
+        signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def _like_ctrl_c() -> Iterator[None]:
+    """Lets SIGTERM (a job scheduler) and SIGHUP (a closed terminal) interrupt the run as Ctrl-C does."""
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [number for name in names if signal.getsignal(number := getattr(signal, name)) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def write_reports(output: Path, results: RunResult, comparison: RunComparison | None, again: str) -> None:
@@ -236,6 +322,10 @@ def write_reports(output: Path, results: RunResult, comparison: RunComparison | 
     """
     write_own(output / "report.md", markdown.render(results, comparison, again), markdown.MARK)
     write_own(output / "report.html", html.render(results, comparison), markdown.MARK)
+
+
+def say_written(output: Path) -> None:
+    """Says which files a run wrote."""
     say(f"written: {output / 'results.json'}, report.md, report.html, costs.json and costs.md")
 
 

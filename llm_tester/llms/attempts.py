@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from .. import cassettes
 from ..config import ModelConfig, ProviderConfig
-from ..errors import BudgetError, CassetteError, LLMTesterError, ProviderError, RateLimitError, UnusableReplyError
+from ..errors import (
+    BudgetError,
+    CassetteError,
+    LLMTesterError,
+    ProviderError,
+    RateLimitError,
+    StoppedError,
+    UnusableReplyError,
+)
 from ..pricing import Quote
 from ..usage import TOKEN_COUNTS, UsageData, well_formed
 from . import rates
@@ -107,6 +115,7 @@ def make_call(
     Raises:
         ProviderError: the last attempt's error; also if the budget does not allow another attempt.
         BudgetError: the first attempt could exceed the run's budget.
+        StoppedError: the run was interrupted before the first attempt.
         CassetteError: the recording cannot be read or written.
         CassetteMismatch: the request differs from what was recorded.
     """
@@ -114,7 +123,7 @@ def make_call(
     while True:
         try:
             return _attempt(provider, model, api, limits, failures)
-        except (BudgetError, _TooLate) as error:
+        except (BudgetError, StoppedError, _TooLate) as error:
             if last is None:
                 raise
             last.args = (f"{last}; not tried again: {error}",)

@@ -19,18 +19,23 @@ from typing import NamedTuple, Protocol, Self
 from .. import cassettes
 from ..cassettes.forks import in_child, lock_of
 from ..config import ProviderConfig
+from ..errors import StoppedError
 
 __all__ = [
     "Gate",
     "Passage",
     "Rates",
     "Seat",
+    "Stop",
+    "aside",
+    "check_stop",
     "dividing",
     "gate_of",
     "passing",
     "pause",
     "reset",
     "seated",
+    "stoppable",
     "wait_alone",
 ]
 
@@ -49,6 +54,26 @@ class Rates(NamedTuple):
     calls: int | None = None
     requests: int | None = None
     tokens: int | None = None
+
+
+class Stop:
+    """Whether a run has been asked to end.
+
+    Attributes:
+        asked: how often. A plain number, because a signal handler must not wait for a lock.
+    """
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def wake(self) -> None:
+        """Ends all waits of the run."""
+        with _lock:
+            gates = list(_gates.values())
+        for gate in gates:
+            gate.wake()
+        with _asleep:
+            _asleep.notify_all()
 
 
 class Seat(Protocol):
@@ -162,14 +187,25 @@ class Gate:
         Args:
             seat: the place to give up while it waits.
             inner: whether it is a part of a call that was let through, which only a refusal holds up.
+
+        Raises:
+            StoppedError: the run was asked to end.
         """
+        check_stop()
         with self._changed:
             if self._delay(inner=inner) == 0:
                 return self._count(inner=inner)
         with seat.aside() if seat else nullcontext(), self._changed:
             while (wait := self._delay(inner=inner)) > 0:
+                check_stop()
                 self._wait(self._changed, wait if wait < math.inf else None)
+            check_stop()
             return self._count(inner=inner)
+
+    def wake(self) -> None:
+        """Lets all that wait look again at what they wait for."""
+        with self._changed:
+            self._changed.notify_all()
 
     def leave(self, sent: _Sent, tokens: int | None, *, replayed: bool) -> None:
         """Ends a call.
@@ -271,6 +307,8 @@ class Passage:
 _passed: ContextVar[tuple[Gate, ...]] = ContextVar("llm_tester_gates", default=())
 _seat: ContextVar[Seat | None] = ContextVar("llm_tester_seat", default=None)
 _parts: ContextVar[int] = ContextVar("llm_tester_rate_parts", default=1)
+_stop: ContextVar[Stop] = ContextVar("llm_tester_stop", default=Stop())  # noqa: B039 (no one asks the default)
+_asleep = lock_of(threading.Condition)
 _lock = lock_of(threading.Lock)
 _gates: dict[str, Gate] = {}
 
@@ -302,12 +340,19 @@ def passing(config: ProviderConfig) -> Passage:
     return Passage(None if cassettes.is_offline() else gate_of(config))
 
 
+def aside() -> AbstractContextManager[None]:
+    """Lends the place in the run that the calling context has, while it waits."""
+    seat = _seat.get()
+    return seat.aside() if seat else nullcontext()
+
+
 def wait_alone(seconds: float) -> None:
     """Waits before another attempt of the calling context, which lends its place in the run meanwhile."""
-    seat, alone = _seat.get(), threading.Condition()
-    with seat.aside() if seat else nullcontext(), alone:
-        # Random, so that calls which failed together do not come back together.
-        pause(alone, random.uniform(0, seconds))
+    # Random, so that calls which failed together do not come back together.
+    until = time.monotonic() + random.uniform(0, seconds)
+    with aside(), _asleep:
+        while not _stop.get().asked and (left := until - time.monotonic()) > 0:
+            pause(_asleep, left)
 
 
 @contextmanager
@@ -318,6 +363,26 @@ def seated(seat: Seat) -> Iterator[None]:
         yield
     finally:
         _seat.reset(token)
+
+
+@contextmanager
+def stoppable(stop: Stop) -> Iterator[None]:
+    """Lets the calls of the calling context end when a run is asked to."""
+    token = _stop.set(stop)
+    try:
+        yield
+    finally:
+        _stop.reset(token)
+
+
+def check_stop() -> None:
+    """Checks that the run of the calling context has not been asked to end.
+
+    Raises:
+        StoppedError: it has, so nothing more may be sent.
+    """
+    if _stop.get().asked:
+        raise StoppedError("not run: the run was interrupted")
 
 
 @contextmanager

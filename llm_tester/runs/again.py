@@ -36,6 +36,15 @@ class Kept(NamedTuple):
                 results[unit.place] = fresh.get(index) or skipped(unit, "not run: the run was interrupted")
         return Kept({**self.cases, **{unit.case.key: record_of(unit.case) for unit in units}}, results)
 
+    def in_order(self, units: Sequence[Unit]) -> "Kept":
+        """The same in the order of units, then what is of none."""
+        keys = dict.fromkeys([*(unit.case.key for unit in units), *self.cases])
+        places = dict.fromkeys([*(unit.place for unit in units), *self.results])
+        return Kept(
+            {key: self.cases[key] for key in keys if key in self.cases},
+            {place: self.results[place] for place in places if place in self.results},
+        )
+
 
 def record_of(case: Case) -> CaseRecord:
     """A case as the results save it: without keys."""
@@ -44,24 +53,27 @@ def record_of(case: Case) -> CaseRecord:
     return lean(CaseRecord(**shared | clean | {"files": tuple(path.name for path in case.files)}))
 
 
-def due(units: Iterable[Unit], previous: RunResult) -> list[Unit]:
+def due(units: Iterable[Unit], previous: RunResult, *, missing: bool = False) -> list[Unit]:
     """The units to run again.
 
     Args:
         units: all units.
         previous: the earlier results.
+        missing: whether units without any result are run, because the run ended early.
 
     Returns:
         The units with a repeat that failed or was skipped, those of a provider that could not start, and those of a
-        case that has changed. A case that is not in the earlier results does not run.
+        case that has changed. A case that is not in the earlier results does not run, unless `missing`.
     """
     changed = _changed(previous, units := list(units))
     known = {case.key for case in previous.cases}
     incomplete = {result.place for result in previous.incomplete()}
+    if missing:
+        incomplete |= {unit.place for unit in units} - {result.place for result in previous.results}
     return [
         unit
         for unit in units
-        if unit.case.key in known
+        if (missing or unit.case.key in known)
         and (unit.place in incomplete or unit.provider in previous.problems or unit.case.key in changed)
     ]
 

@@ -11,7 +11,7 @@ from .again import record_of
 from .results import CaseRecord, CaseResult, RunResult, Shard
 from .units import Unit
 
-__all__ = ["merge", "parse_shard", "shard_of"]
+__all__ = ["merge", "parse_shard", "part_of", "shard_of"]
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -49,6 +49,30 @@ def shard_of(units: Sequence[Unit], number: int, of: int) -> tuple[Shard, list[U
         if (cases[unit.case.key] + ranks[unit.column]) % of == number - 1:
             chosen.append(unit)
     return Shard(number=number, of=of, digest=digest.hexdigest()[:16], columns=columns), chosen
+
+
+def part_of(
+    units: list[Unit], shard: tuple[int, int] | None, previous: RunResult | None
+) -> tuple[Shard | None, list[Unit]]:
+    """The units of a part of a run.
+
+    Args:
+        units: all units.
+        shard: the part, from 1, and the number of parts; that of `previous` if None.
+        previous: earlier results.
+
+    Returns:
+        Which part it is, and its units; None and all units if the run is not divided.
+
+    Raises:
+        ConfigError: the earlier results are of another part.
+    """
+    old = previous.shard if previous else None
+    if previous and shard and (old is None or (old.number, old.of) != shard):
+        found = f"of part {old.number}/{old.of}" if old else "of a whole run"
+        raise ConfigError(f"the earlier results are {found}, not of part {shard[0]}/{shard[1]}; name no part")
+    number, of = (old.number, old.of) if old else shard or (0, 0)
+    return shard_of(units, number, of) if of else (None, units)
 
 
 def merge(parts: Mapping[Path, RunResult]) -> RunResult:

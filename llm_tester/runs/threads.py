@@ -3,18 +3,19 @@
 import contextvars
 import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from ..cassettes.forks import lock_of
+from ..errors import StorageError
 from ..llms.rates import seated
+from .journal import Journal
 from .results import CaseResult
-from .units import Unit, run_unit, skipped
+from .units import Unit, run_unit, skipped, worst_usd
 
-__all__ = ["CUT_OFF", "Finished", "Submitted", "Threads", "cut_off"]
+__all__ = ["CUT_OFF", "Finished", "Submitted", "Threads", "cut_off", "disk_problem"]
 
 # A unit's index and its results.
 Finished = tuple[int, tuple[CaseResult, ...]]
@@ -23,34 +24,66 @@ CUT_OFF = "the run was interrupted during a call, which may be billed"
 
 
 class _Place:
-    """A unit's place among those that run at once."""
+    """A unit's place among those that run at once, in threads of ours or of a user's pool."""
 
-    def __init__(self, threads: "Threads") -> None:
-        self._threads = threads
-        self.calling = False
+    def __init__(self, unit: Unit, journal: Journal | None, threads: "Threads | None" = None) -> None:
+        self._unit, self._journal, self._threads = unit, journal, threads
+        self._calling = False
+        self.attempts = 0
+
+    @property
+    def calling(self) -> bool:
+        """Whether a live attempt is being made."""
+        return self._calling
+
+    @calling.setter
+    def calling(self, calling: bool) -> None:
+        self._calling = calling
+        if calling:
+            self.attempts += 1
+            if self._journal:
+                self._journal.started(self._unit)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        self._threads.lend()
+        """Lends the place to another unit while this one waits."""
+        if self._threads:
+            self._threads.lend()
         try:
             yield
         finally:
-            self._threads.take_back()
+            if self._threads:
+                self._threads.take_back()
+
+    def run(self) -> tuple[CaseResult, ...]:
+        """Runs the unit, and adds its results to the journal."""
+        with seated(self):
+            results = run_unit(self._unit)
+        if self._journal:
+            self._journal.finished(self._unit, results)
+        return results
+
+    def dropped(self) -> tuple[CaseResult, ...]:
+        """The results of the unit if its call is not waited for."""
+        worst = worst_usd(self._unit)
+        return cut_off(self._unit, CUT_OFF, self.attempts, None if worst is None else worst * self.attempts)
 
 
 class Threads:
-    """Runs units in daemon threads, in the context of the caller; iterate over it once.
+    """Runs units in daemon threads, in the context of the caller; iterate over it for what is done.
 
     Of the providers with units left, the one with the fewest units under way gets the next free place. A unit that
     waits for its provider lends its place. Each provider has at most `concurrency` units under way, waiting ones too.
+    No more units start after a reply that has no place on the disk.
 
     Args:
         units: the units.
         concurrency: how many run at once.
+        journal: where to add what is done; None for nowhere.
     """
 
-    def __init__(self, units: Sequence[Unit], concurrency: int) -> None:
-        self._units, self._concurrency = units, concurrency
+    def __init__(self, units: Sequence[Unit], concurrency: int, journal: Journal | None = None) -> None:
+        self._units, self._concurrency, self._journal = units, concurrency, journal
         self._context = contextvars.copy_context()
         self._changed = lock_of(threading.Condition)
         self._waiting: dict[str, deque[int]] = {}
@@ -66,35 +99,41 @@ class Threads:
         with self._changed:
             self._fill()
         while self._left and (finished := self._done.get()):
-            yield self._result(finished)
+            index, outcome = finished
+            with self._changed:
+                self._left -= 1
+            if isinstance(outcome, BaseException):
+                raise outcome
+            yield index, outcome
 
     def end(self) -> None:
-        """Ends the iteration, from another thread."""
+        """Ends the iteration, from another thread or a signal handler; another one goes on with the rest."""
         self._done.put(None)
 
-    def stop(self, seconds: float) -> list[Finished]:
+    def cancel(self) -> int:
         """Starts no more units.
 
-        Args:
-            seconds: how long to wait for calls in flight.
-
         Returns:
-            What was finished and not yet given out. A unit whose call is still in flight counts as failed.
+            How many calls are in flight.
         """
+        with self._changed:
+            self._left -= sum(map(len, self._waiting.values()))
+            self._waiting.clear()
+            return sum(place.calling for place in self._running.values())
+
+    def drop(self) -> list[Finished]:
+        """What was not given out yet: what is done, and as failed the units whose calls are still in flight."""
         finished: list[Finished] = []
         with self._changed:
-            self._waiting.clear()
-        until = time.monotonic() + seconds
-        while self._running or not self._done.empty():
-            try:
-                item = self._done.get(timeout=max(0.0, until - time.monotonic()))
-            except queue.Empty:
-                break
-            if item:
-                finished.append(self._result(item))
-        with self._changed:
-            calling = [index for index, place in self._running.items() if place.calling]
-        return finished + [(index, cut_off(self._units[index], CUT_OFF)) for index in calling]
+            while not self._done.empty():
+                if (item := self._done.get()) and not isinstance(item[1], BaseException):
+                    finished.append((item[0], item[1]))
+            places = list(self._running.items())
+        return finished + [(index, place.dropped()) for index, place in places if place.attempts]
+
+    def close(self) -> None:
+        """Starts no more units."""
+        self.cancel()
 
     def lend(self) -> None:
         """Gives a place to another unit."""
@@ -109,13 +148,6 @@ class Threads:
             self._returning -= 1
             self._free -= 1
             self._fill()
-
-    def _result(self, finished: tuple[int, tuple[CaseResult, ...] | BaseException]) -> Finished:
-        index, outcome = finished
-        self._left -= 1
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return index, outcome
 
     def _give_up(self) -> None:
         self._free += 1
@@ -135,17 +167,20 @@ class Threads:
         name = min(ready, key=lambda name: (self._under_way[name], self._waiting[name][0]))
         self._under_way[name] += 1
         index = self._waiting[name].popleft()
-        self._running[index] = _Place(self)
+        self._running[index] = _Place(self._units[index], self._journal, self)
         return index
 
     def _work(self, index: int | None) -> None:
         while index is not None:
             unit = self._units[index]
+            outcome: tuple[CaseResult, ...] | BaseException
             try:
-                outcome: tuple[CaseResult, ...] | BaseException = self._context.copy().run(self._run, index, unit)
+                outcome = self._context.copy().run(self._running[index].run)
             except BaseException as error:  # noqa: BLE001 (raised again in the thread that reads the results)
                 outcome = error
             with self._changed:
+                if not isinstance(outcome, BaseException) and disk_problem(outcome, self._journal):
+                    self.cancel()
                 self._done.put((index, outcome))
                 del self._running[index]
                 self._under_way[unit.provider] -= 1
@@ -153,42 +188,65 @@ class Threads:
                 if index is None:
                     self._give_up()
 
-    def _run(self, index: int, unit: Unit) -> tuple[CaseResult, ...]:
-        with seated(self._running[index]):
-            return run_unit(unit)
+
+def disk_problem(results: Sequence[CaseResult], journal: Journal | None) -> str | None:
+    """Why a run must end after these results: what it pays for cannot be kept; None if it can."""
+    lost = [result.problem for result in results if result.error == StorageError.__name__]
+    return next(iter(lost), journal.problem if journal else None)
 
 
-def cut_off(unit: Unit, problem: str) -> tuple[CaseResult, ...]:
+def cut_off(unit: Unit, problem: str, attempts: int = 1, failed_cost: float | None = None) -> tuple[CaseResult, ...]:
     """The results of a unit whose calls may be billed, and of which nothing else is known.
 
     Args:
         unit: the unit.
         problem: what happened.
+        attempts: how many calls were started.
+        failed_cost: the most USD that they may have cost; None if that is unknown.
     """
-    unknown = {"status": "failed", "unanswered": 1, "failed_cost": None, "attempts": 1}
-    return tuple(result.model_copy(update=unknown) for result in skipped(unit, problem))
+    first, *others = skipped(unit, problem)
+    unknown = {"status": "failed", "unanswered": attempts, "failed_cost": failed_cost, "attempts": attempts}
+    return (first.model_copy(update=unknown), *others)
 
 
 class Submitted:
-    """Runs units in a user's thread pool, each in the context of the caller; iterate over it once.
+    """Runs units in a user's thread pool, each in the context of the caller; as `Threads`.
 
     Args:
         units: the units.
         pool: the thread pool.
+        journal: where to add what is done; None for nowhere.
     """
 
-    def __init__(self, units: Sequence[Unit], pool: ThreadPoolExecutor) -> None:
-        self._futures = {
-            pool.submit(contextvars.copy_context().run, run_unit, unit): index for index, unit in enumerate(units)
-        }
+    def __init__(self, units: Sequence[Unit], pool: ThreadPoolExecutor, journal: Journal | None = None) -> None:
+        self._done: queue.SimpleQueue[Future[tuple[CaseResult, ...]] | None] = queue.SimpleQueue()
+        self._futures: dict[Future[tuple[CaseResult, ...]], tuple[int, _Place]] = {}
+        for index, unit in enumerate(units):
+            place = _Place(unit, journal)
+            self._futures[pool.submit(contextvars.copy_context().run, place.run)] = index, place
+        for future in self._futures:
+            future.add_done_callback(self._done.put)
 
     def __iter__(self) -> Iterator[Finished]:
-        for future in as_completed(tuple(self._futures)):
-            yield self._futures.pop(future), future.result()
+        while self._futures and (future := self._done.get()):
+            index, _ = self._futures.pop(future)
+            if not future.cancelled():
+                yield index, future.result()
 
-    def stop(self, seconds: float) -> list[Finished]:
-        """As that of `Threads`; calls in flight go on, because the pool is not ours."""
+    def end(self) -> None:
+        """As that of `Threads`."""
+        self._done.put(None)
+
+    def cancel(self) -> int:
+        """As that of `Threads`."""
         for future in self._futures:
             future.cancel()
-        done, _ = wait(self._futures, seconds)
-        return [(self._futures[future], future.result()) for future in done if not future.cancelled()]
+        return sum(place.calling for _, place in self._futures.values())
+
+    def drop(self) -> list[Finished]:
+        """As that of `Threads`; the calls go on, because the pool is not ours."""
+        return [(index, place.dropped()) for index, place in self._futures.values() if place.attempts]
+
+    def close(self) -> None:
+        """Starts no more units."""
+        self.cancel()

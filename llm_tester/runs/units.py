@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +14,11 @@ from pydantic import BaseModel
 from ..cassettes import Cassette, Interaction, RecordMode, cassette_path, check_mode, live, use_cassette
 from ..cassettes.network import Offline, network
 from ..cassettes.secrets import Scrubber, default_scrubber
-from ..errors import BudgetError, CaseError, ConfigError, LLMTesterError, ProviderError
+from ..errors import BudgetError, CaseError, CassetteMismatch, ConfigError, LLMTesterError, ProviderError, StoppedError
 from ..llms import llm_registry
 from ..llms.ask import ask
 from ..llms.base import BaseLLM
-from ..llms.budget import expecting
+from ..llms.budget import Limits, expecting
 from ..settings import CONFIG_VARIABLE, activate, settings
 from ..tokens import rough_tokens
 from ..usage import UsageData
@@ -28,7 +28,18 @@ from .kept import Kept, KeptReply, fingerprint, is_keepable, kept_path, load_kep
 from .results import CaseResult, OfModel, Place
 from .scoring import compare
 
-__all__ = ["Plan", "Unit", "expected_size", "plan", "run_unit", "skipped", "under_ci", "unused_interactions"]
+__all__ = [
+    "Plan",
+    "Unit",
+    "expected_size",
+    "limits_of",
+    "plan",
+    "run_unit",
+    "skipped",
+    "under_ci",
+    "unused_interactions",
+    "worst_usd",
+]
 
 
 class Unit(OfModel):
@@ -133,40 +144,66 @@ def _missing_repeats(unit: Unit) -> int:
 
 
 def run_unit(unit: Unit) -> tuple[CaseResult, ...]:
-    """Runs one unit; a call that fails becomes a result.
+    """Runs one unit; whatever it raises becomes a result.
 
     Returns:
         A result for each repeat.
     """
-    activate(unit.config)
-    if unit.record != "none":
-        return _run(unit)
-    with network.offline(Offline("the record mode is none", settings().config.allow)):
-        return _run(unit)
-
-
-def _run(unit: Unit) -> tuple[CaseResult, ...]:
     results: list[CaseResult] = []
     try:
-        provider = llm_registry.get_llm_provider(unit.provider)
-        if provider is None:
-            raise ConfigError(f"there is no provider {unit.provider!r}")
-        provider.resolve(unit.model)
-        made_from = _fingerprint(unit, provider)
-        if made_from and (kept := _kept(unit, made_from)):
-            return tuple(_of_kept(unit, number, kept) for number in _repeats(unit))
-        planned = plan(unit, provider)
-        if planned.skip:
-            return skipped(unit, planned.skip, unit.command("once"))
-        with _opened(unit, planned, provider) as cassette:
-            for number in _repeats(unit):
-                results.append(_run_once(unit, number, provider, cassette))
-        if made_from and unit.record != "none" and not under_ci():
-            _keep(unit, made_from, results)
-    except LLMTesterError as error:
+        activate(unit.config)
+        with _network(unit):
+            _run(unit, results)
+    except (Exception, CassetteMismatch, SystemExit) as error:  # noqa: BLE001 (each unit fails by itself)
         # The cassette cannot be used, so no other repeat can run.
         results += [_failed(unit, number, error) for number in _repeats(unit)[len(results) :]]
     return tuple(results)
+
+
+def _network(unit: Unit) -> AbstractContextManager[None]:
+    """Refuses all connections if the unit may only replay."""
+    if unit.record != "none":
+        return nullcontext()
+    return network.offline(Offline("the record mode is none", settings().config.allow))
+
+
+def _run(unit: Unit, results: list[CaseResult]) -> None:
+    """Appends the results of a unit, each when it is known."""
+    provider = llm_registry.get_llm_provider(unit.provider)
+    if provider is None:
+        raise ConfigError(f"there is no provider {unit.provider!r}")
+    provider.resolve(unit.model)
+    made_from = _fingerprint(unit, provider)
+    if made_from and (kept := _kept(unit, made_from)):
+        results += [_of_kept(unit, number, kept) for number in _repeats(unit)]
+        return
+    planned = plan(unit, provider)
+    if planned.skip:
+        results += skipped(unit, planned.skip, unit.command("once"))
+        return
+    with _opened(unit, planned, provider) as cassette:
+        for number in _repeats(unit):
+            results.append(_run_once(unit, number, provider, cassette))
+    if made_from and unit.record != "none" and not under_ci():
+        _keep(unit, made_from, results)
+
+
+def limits_of(unit: Unit, provider: BaseLLM) -> Limits:
+    """What one live call of a unit can cost."""
+    case = unit.case
+    with expecting(expected_size(case)):
+        return provider.limits(
+            case.prompt, case.source, unit.model, model_class=case.model_class(), files=case.attachments()
+        )
+
+
+def worst_usd(unit: Unit) -> float | None:
+    """The most that one live call of a unit may cost, in USD; None if that is unknown."""
+    try:
+        provider = llm_registry.get_llm_provider(unit.provider)
+        return limits_of(unit, provider).worst_usd if provider else None
+    except LLMTesterError:
+        return None
 
 
 def skipped(unit: Unit, problem: str, command: str | None = None) -> tuple[CaseResult, ...]:
@@ -265,12 +302,15 @@ def _run_once(unit: Unit, number: int, provider: BaseLLM, cassette: Cassette | N
         mode = provider.schema_mode(unit.model, wanted)
         with expecting(expected_size(case)):
             reply, usage = ask(provider, case.prompt, case.source, unit.model, model_class=wanted, files=files)
-    except LLMTesterError as error:
+    except (Exception, CassetteMismatch, SystemExit) as error:  # noqa: BLE001 (each repeat fails by itself)
         return _failed(unit, number, error, cassette)
     values: dict[str, Any] = {"schema_mode": mode}
     if cassette:
         values |= {"cassette": str(cassette.path), **(_age(unit, cassette.age_days()) if usage.replayed else {})}
-    return _result(unit, number, **values, **_scored(case, reply, usage, wanted))
+    try:
+        return _result(unit, number, **values, **_scored(case, reply, usage, wanted))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (the reply was paid for, so it is kept)
+        return _failed(unit, number, error).model_copy(update=values)
 
 
 def _scored(case: Case, reply: str, usage: UsageData, wanted: type[BaseModel]) -> dict[str, Any]:
@@ -314,13 +354,16 @@ def _result(unit: Unit, number: int, **values: Any) -> CaseResult:
     return CaseResult(**place, provider=unit.provider, model=unit.model, **values)
 
 
-def _failed(unit: Unit, number: int, error: LLMTesterError, cassette: Cassette | None = None) -> CaseResult:
-    status = "skipped" if isinstance(error, BudgetError) else "failed"
-    values: dict[str, Any] = {"status": status, "error": type(error).__name__, "problem": str(error)}
-    if isinstance(error, ProviderError):
+def _failed(unit: Unit, number: int, error: BaseException, cassette: Cassette | None = None) -> CaseResult:
+    # After an attempt that may be billed, it is a call that failed.
+    is_unsent = isinstance(error, BudgetError | StoppedError) and not error.unanswered
+    status = "skipped" if is_unsent else "failed"
+    problem = str(error) if isinstance(error, LLMTesterError) else f"{type(error).__name__}: {error}"
+    values: dict[str, Any] = {"status": status, "error": type(error).__name__, "problem": problem}
+    if isinstance(error, LLMTesterError):
         values |= {name: getattr(error, name) for name in ("failed_cost", "failed_seconds", "attempts", "unanswered")}
-        if date := _replayed_failure(cassette):
-            values |= {"problem": f"{error}\nreplayed failure of {date}", "command": unit.command("new_episodes")}
+    if isinstance(error, ProviderError) and (date := _replayed_failure(cassette)):
+        values |= {"problem": f"{error}\nreplayed failure of {date}", "command": unit.command("new_episodes")}
     return _result(unit, number, **values)
 
 

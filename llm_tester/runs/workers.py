@@ -4,171 +4,25 @@ The coordinator hands out chunks of units of one provider. Each comes with its p
 limits; the worker runs it in threads, and gives back the results and what they cost. Nothing else is shared.
 """
 
-import contextlib
-import multiprocessing
-import os
 import queue
-import signal
-import threading
-import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from multiprocessing.connection import Connection
-from typing import NamedTuple, Protocol
+from concurrent.futures import BrokenExecutor, Future
 
 from ..config import ProviderConfig
 from ..errors import BudgetError, ConfigError
-from ..llms.budget import Budget, Share, Spent, active_budget, spending
-from ..llms.rates import dividing
-from .results import CaseResult
-from .threads import CUT_OFF, Finished, Threads, cut_off
+from ..llms.budget import Spent, active_budget
+from .journal import Journal
+from .pools import Chunk, Done, Pool
+from .threads import CUT_OFF, Finished, cut_off
 from .units import Unit
 
-__all__ = ["Chunk", "Chunks", "Done", "OwnPool", "run_chunk"]
+__all__ = ["Chunks"]
 
 # Units of a chunk per thread. Towards its end a chunk leaves threads idle, so it is not too short.
 WAVES = 8
 # How often the units of a process that died are given to another one.
 MOST_DEATHS = 3
-# Seconds for calls in flight if the run is interrupted, in the worker, and until a worker ends itself.
-GRACE, LAST = 0.3, 0.8
-
-
-class Chunk(NamedTuple):
-    """Units of one provider for one worker.
-
-    Attributes:
-        units: the units.
-        threads: how many of them run at once.
-        parts: the number of parts of the provider's limits, of which this chunk has one.
-        share: its part of the budget; None without a budget.
-    """
-
-    units: tuple[Unit, ...]
-    threads: int
-    parts: int
-    share: Share | None
-
-
-class Done(NamedTuple):
-    """What became of a chunk.
-
-    Attributes:
-        results: by the index in the chunk; without the units that were not run because the run was interrupted.
-        spent: what it cost; None without a budget.
-    """
-
-    results: dict[int, tuple[CaseResult, ...]]
-    spent: Spent | None
-
-
-def run_chunk(chunk: Chunk) -> Done:
-    """Runs a chunk in the calling process."""
-    budget = Budget.of(chunk.share) if chunk.share else None
-    with spending(budget), dividing(chunk.parts):
-        threads = Threads(chunk.units, chunk.threads)
-        _here.begin(threads)
-        try:
-            results = dict(threads)
-            if _here.stopping:
-                results.update(threads.stop(GRACE))
-        finally:
-            _here.open.discard(threads)
-    return Done(results, budget.spent() if budget else None)
-
-
-class _Here:
-    """What a worker process knows of itself: whether its coordinator has ended the run."""
-
-    def __init__(self) -> None:
-        self.stopping = False
-        self.open: set[Threads] = set()
-
-    def begin(self, threads: Threads) -> None:
-        self.open.add(threads)
-        if self.stopping:
-            threads.end()
-
-    def watch(self, coordinator: Connection) -> None:
-        """Waits until the coordinator closes its end, or dies, and ends the process."""
-        with contextlib.suppress(EOFError, OSError):
-            coordinator.recv_bytes()
-        self.stopping = True
-        for threads in tuple(self.open):
-            threads.end()
-        time.sleep(LAST)
-        os._exit(1)
-
-
-_here = _Here()
-
-
-def _start(coordinator: Connection) -> None:
-    # Ctrl-C reaches all processes of a terminal; the coordinator ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_here.watch, args=(coordinator,), daemon=True).start()
-
-
-class Pool(Protocol):
-    """Where chunks are run."""
-
-    def submit(self, chunk: Chunk) -> "Future[Done]":
-        """Starts a chunk."""
-
-    def renew(self) -> bool:
-        """Replaces workers that died; False if that is not ours to do."""
-
-    def end(self) -> None:
-        """Lets go of the workers; what runs in them is stopped if they are ours."""
-
-
-class OwnPool:
-    """Processes that are started for a run. They are spawned: a fork would copy locks that other threads hold.
-
-    Args:
-        workers: how many.
-    """
-
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
-        self._begin()
-
-    def _begin(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        reader, self._line = context.Pipe(duplex=False)
-        self._pool = ProcessPoolExecutor(self._workers, context, _start, (reader,))
-        # Each process gets a copy of it when it starts, so it stays open here.
-        self._reader = reader
-
-    def submit(self, chunk: Chunk) -> "Future[Done]":
-        return self._pool.submit(run_chunk, chunk)
-
-    def renew(self) -> bool:
-        self.end()
-        self._begin()
-        return True
-
-    def end(self) -> None:
-        self._line.close()
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._reader.close()
-
-
-class GivenPool:
-    """A user's executor, which the user also ends."""
-
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-
-    def submit(self, chunk: Chunk) -> "Future[Done]":
-        return self._executor.submit(run_chunk, chunk)
-
-    def renew(self) -> bool:
-        return False
-
-    def end(self) -> None:
-        pass
 
 
 class Chunks:
@@ -180,6 +34,7 @@ class Chunks:
         workers: how many chunks run at once; None if that is unknown.
         threads: how many units run at once in a worker.
         configs: the config of each provider.
+        journal: where to add what is done; None for nowhere.
 
     Raises:
         BudgetError: there is a budget, and it is unknown into how many parts to divide it.
@@ -193,7 +48,9 @@ class Chunks:
         workers: int | None,
         threads: int,
         configs: Mapping[str, ProviderConfig],
+        journal: Journal | None = None,
     ) -> None:
+        self._journal = journal
         self._units, self._pool, self._workers, self._threads = units, pool, workers, threads
         self._budget = active_budget()
         self._waiting: dict[str, deque[int]] = {}
@@ -209,7 +66,9 @@ class Chunks:
         self._refused: list[int] = []
         self._helped = True
         self._deaths: dict[int, int] = {}
-        self._ended: queue.SimpleQueue[Future[Done]] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[Future[Done] | None] = queue.SimpleQueue()
+        self._pending: deque[Finished] = deque()
+        self._is_cancelled = False
 
     def _plan(self, config: ProviderConfig | None) -> tuple[int, int]:
         """How many chunks of a provider run at once, and how many units they have."""
@@ -230,33 +89,39 @@ class Chunks:
 
     def __iter__(self) -> Iterator[Finished]:
         self._fill()
-        while self._running:
-            future = self._ended.get()
-            yield from self._finished(future)
-            self._fill()
+        while self._pending or self._running:
+            if self._pending:
+                yield self._pending.popleft()
+            elif future := self._ended.get():
+                self._pending.extend(self._finished(future))
+                self._fill()
+            else:
+                return
 
-    def stop(self, seconds: float) -> list[Finished]:
-        """Ends the run: our own workers are given some seconds; what runs elsewhere is left alone.
+    def end(self) -> None:
+        """As that of `Threads`."""
+        self._ended.put(None)
 
-        Returns:
-            What was finished and not yet given out.
-        """
-        self._waiting.clear()
+    def cancel(self) -> int:
+        """As that of `Threads`: our own workers end their calls in flight, other ones their chunks."""
+        self._is_cancelled = True
+        for units in self._waiting.values():
+            units.clear()
         self._refused.clear()
-        for future in self._running:
-            future.cancel()
+        self._pool.cancel()
+        for future in [future for future in self._running if future.cancel()]:
+            del self._running[future]
+        return sum(min(len(indices), chunk.threads) for chunk, indices, _ in self._running.values())
+
+    def drop(self) -> list[Finished]:
+        """The results of the units of chunks that are still under way; our own workers are ended."""
         self._pool.end()
-        finished: list[Finished] = []
-        until = time.monotonic() + seconds
-        with contextlib.suppress(queue.Empty):
-            while self._running:
-                future = self._ended.get(timeout=max(0.0, until - time.monotonic()))
-                if not future.cancelled() and future.exception() is None:
-                    finished += self._finished(future)
-                self._running.pop(future, None)
-        for _, indices, _ in self._running.values():
-            finished += [(index, cut_off(self._units[index], CUT_OFF)) for index in indices]
-        return finished
+        units = [(index, self._units[index]) for _, indices, _ in self._running.values() for index in indices]
+        return [*self._pending, *((index, cut_off(unit, CUT_OFF, unit.repeats)) for index, unit in units)]
+
+    def close(self) -> None:
+        """Lets go of the workers."""
+        self._pool.end()
 
     def _fill(self) -> None:
         while self._workers is None or len(self._running) < self._workers:
@@ -291,7 +156,11 @@ class Chunks:
         share = None
         if self._budget and self._workers:
             share = self._budget.lend(1 if alone else self._workers - len(self._running))
-        chunk = Chunk(units, 1 if last else self._threads, self._most[units[0].provider], share)
+        if self._journal and not self._pool.is_here:
+            for unit in units:
+                self._journal.started(unit)
+        journal = self._journal if self._pool.is_here else None
+        chunk = Chunk(units, 1 if last else self._threads, self._most[units[0].provider], share, journal)
         future = self._pool.submit(chunk)
         self._running[future] = chunk, indices, last
         future.add_done_callback(self._ended.put)
@@ -304,13 +173,18 @@ class Chunks:
             return
         chunk, indices, last = self._running.pop(future)
         done = future.result()
+        if self._journal and done.problem:
+            self._journal.problem = done.problem
         if self._budget and chunk.share and done.spent:
             self._budget.take_back(chunk.share, done.spent)
         for number, results in done.results.items():
-            if not last and self._budget and all(result.error == BudgetError.__name__ for result in results):
+            is_last = last or self._is_cancelled
+            if not is_last and self._budget and all(result.error == BudgetError.__name__ for result in results):
                 self._refused.append(indices[number])
             else:
                 self._helped = True
+                if self._journal and not self._pool.is_here:
+                    self._journal.finished(self._units[indices[number]], results)
                 yield indices[number], results
 
     def _lost(self, future: "Future[Done]", error: BaseException) -> Iterator[Finished]:
@@ -320,7 +194,7 @@ class Chunks:
         broken = isinstance(error, BrokenExecutor)
         # One dead process breaks the whole pool.
         lost = list(self._running) if broken else [future]
-        again = broken and self._pool.renew()
+        again = broken and not self._is_cancelled and self._pool.renew()
         for each in lost:
             chunk, indices, _ = self._running.pop(each)
             if self._budget and chunk.share:
@@ -332,7 +206,7 @@ class Chunks:
                     self._waiting[chunk.units[0].provider].appendleft(index)
                 else:
                     problem = f"the worker failed, and its calls may be billed: {type(error).__name__}: {error}"
-                    yield index, cut_off(self._units[index], problem)
+                    yield index, cut_off(self._units[index], problem, self._units[index].repeats)
 
 
 def _limits(config: ProviderConfig | None) -> tuple[int | None, ...]:

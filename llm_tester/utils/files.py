@@ -1,13 +1,15 @@
 """Writes our files: as a whole or not at all, and never over another program's. Checks where files to read lead."""
 
+import contextlib
 import os
 import stat
-import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
+from ..cassettes.temporary import temporary_of
 from ..errors import CaseError, ConfigError, ResultsError
 
-__all__ = ["Boundary", "check_folder", "check_own", "write_own"]
+__all__ = ["Boundary", "check_folder", "check_own", "only_run_in", "write_own"]
 
 
 class Boundary:
@@ -63,6 +65,34 @@ def check_folder(path: Path) -> None:
         raise ConfigError(f"{path}: the recordings cannot be there: {problem}; name another directory")
 
 
+@contextlib.contextmanager
+def only_run_in(directory: Path) -> Iterator[None]:
+    """Lets one process at a time write results into a directory. The system ends this if the process dies.
+
+    Args:
+        directory: the directory, which is made.
+
+    Raises:
+        ResultsError: another process writes there, or nothing can be written.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(directory / ".run.lock")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ResultsError(
+            f"{directory}: another run writes its results there; wait for it, or name another directory with --output"
+        ) from error
+    except OSError as error:
+        raise ResultsError(f"{directory}: cannot be written ({error}); nothing was changed") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def check_own(path: Path, mark: str) -> None:
     """Checks that `write_own` could write a file, so that a run fails before it pays for anything.
 
@@ -99,8 +129,7 @@ def _replace(path: Path, text: str | None, mark: str) -> None:
                         f"{path}: is not a file that llm_tester wrote; name another one, nothing changed"
                     )
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Not tempfile's, which only their owner can read.
-        temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+        temporary = temporary_of(path)
         try:
             with temporary.open("x", encoding="utf-8") as file:
                 file.write(text or "")

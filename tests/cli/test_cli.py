@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,10 +15,11 @@ import jsonschema
 import pytest
 from conftest import ROOT
 from console import invoke, started_script
-from sample_cases import LAMP, openai_entry, write_case
+from sample_cases import LAMP, light_entry, openai_entry, write_case
 from standins import Fault, Reply, StandIn
 
 from llm_tester import RunResult
+from llm_tester.utils.cost_manager import CostReport
 
 Write = Callable[..., Path]
 
@@ -237,37 +239,67 @@ def test_scan_finds_a_key_and_unused_finds_unused_recordings(
     assert "left.yaml: no case uses it" in unused.output
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
-    ("options", "statuses"),
-    [((), ["failed", "ok", "skipped"]), (("--workers", "2"), ["failed", "failed", "ok"])],
-    ids=["threads", "processes"],
+    ("number", "options", "drops"),
+    [
+        (signal.SIGINT, (), False),
+        (signal.SIGTERM, (), True),
+        (signal.SIGHUP, (), False),
+        (signal.SIGINT, ("--workers", "2"), True),
+        (signal.SIGTERM, ("--workers", "2"), False),
+    ],
 )
-def test_an_interrupted_run_ends_without_waiting_and_saves_what_was_done(
-    number: int,
+def test_an_interrupted_run_keeps_what_is_paid_for(
+    number: signal.Signals,
     options: tuple[str, ...],
-    statuses: list[str],
+    drops: bool,
     tmp_path: Path,
     write_config: Write,
     standin: Callable[..., StandIn],
 ) -> None:
-    """The server answers the calls in flight only after the run has ended; they count as calls that may be billed."""
+    """The first signal waits for the calls in flight; the second drops them, and they may be billed."""
     for name in ("a", "b", "c"):
         write_case(tmp_path / "cases", name=name)
     held = threading.Event()
     server = standin(json.dumps(LAMP), faults=[None, Fault(hold=held), Fault(hold=held)])
-    write_config({"x": openai_entry(server)})
+    write_config({"x": light_entry(server, tmp_path)})
+    in_flight = 2 if options else 1
     arguments = ("llm-tester", "run", "--output", "out", *options)
     with started_script(*arguments, cwd=tmp_path, PYTHONUNBUFFERED="1") as (process, output):
         assert "[1/3]" in output.readline()
-        while len(server.requests) < 1 + statuses.count("failed"):
+        while len(server.requests) < 1 + in_flight:
             threading.Event().wait(0.01)
         process.send_signal(number)
-        output.read()
+        assert "waiting for" in output.readline()
+        if drops:
+            process.send_signal(number)
+        else:
+            held.set()
+        assert "llm-tester run --resume --output out" in output.read()
         assert process.wait(20) == 130
     saved = RunResult.load(tmp_path / "out/results.json")
-    assert sorted(item.status for item in saved.results) == statuses
-    assert (saved.unanswered, saved.at_most_usd) == (statuses.count("failed"), None)
+    statuses = Counter(item.status for item in saved.results)
+    assert statuses == Counter(ok=1 if drops else 1 + in_flight, failed=in_flight * drops, skipped=2 - in_flight)
+    assert saved.unanswered == in_flight * drops
+    [row] = CostReport.load(tmp_path / "out/costs.json").by("run_id").values()
+    assert (row.spent_usd, row.at_most_usd) == (saved.spent_usd, saved.at_most_usd)
+    assert not list(tmp_path.rglob("*.journal"))
+
+
+def test_a_closed_pipe_interrupts_the_run(tmp_path: Path, write_config: Write, standin: Callable[..., StandIn]) -> None:
+    for name in ("a", "b", "c"):
+        write_case(tmp_path / "cases", name=name)
+    held = threading.Event()
+    server = standin(json.dumps(LAMP), faults=[None, Fault(hold=held)])
+    write_config({"x": light_entry(server, tmp_path)})
+    with started_script("llm-tester", "run", cwd=tmp_path, PYTHONUNBUFFERED="1") as (process, output):
+        assert "[1/3]" in output.readline()
+        output.close()
+        held.set()
+        assert process.wait(20) == 130
+    saved = RunResult.load(tmp_path / "llm_tester_results/results.json")
+    assert {item.status for item in saved.results} <= {"ok", "skipped"}
+    assert saved.spent_usd == pytest.approx(len(server.requests) * 0.00036)
 
 
 HEAVY = """

@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -288,8 +287,6 @@ def test_failed_goes_on_after_ctrl_c(project: Project) -> None:
     """What an interrupted run did not come to is skipped in its results, and `--failed` runs it."""
     for number in range(3):
         write_case(project.cases, name=f"lamp{number}")
-    held = threading.Event()
-    project.server.faults.extend([None, None, Fault(hold=held)])
 
     def interrupt(result: CaseResult, done: int, total: int) -> None:
         if done == 2:
@@ -298,10 +295,9 @@ def test_failed_goes_on_after_ctrl_c(project: Project) -> None:
     tester = LLMTester(["x"], project.cases, config_path=project.config)
     with pytest.raises(RunInterrupted) as caught:
         tester.run_tests(on_result=interrupt)
-    assert [result.status for result in caught.value.results.results] == ["ok", "ok", "failed", "skipped"]
-    held.set()
-    while not (project.config.parent / "cassettes/products/lamp1/x/small.yaml").exists():
-        threading.Event().wait(0.01)
+    statuses = [result.status for result in caught.value.results.results]
+    # The next call may have been in flight, and is waited for.
+    assert statuses in (["ok", "ok", "ok", "skipped"], ["ok", "ok", "skipped", "skipped"])
     caught.value.results.save("llm_tester_results/results.json")
     assert project.run("--failed").exit_code == 0
     assert len(project.server.requests) == 4

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_cases import LAMP, openai_entry, write_case
+from sample_cases import LAMP, SMALL, light_entry, openai_entry, write_case
 from standins import Fault, StandIn
 
 from llm_tester import BaseLLM, LLMTester, ModelConfig
@@ -26,8 +26,6 @@ Write = Callable[..., Path]
 Start = Callable[..., StandIn]
 # What a call of the sample costs: 100 tokens in at 2 USD per million, 20 out at 8.
 COST = 0.00036
-# One with max_tokens, so that little is set aside for a call: the bytes of the prompt, and 20 tokens.
-SMALL = {"params": {"max_tokens": 20}}
 
 
 class Workers:
@@ -47,26 +45,6 @@ class Workers:
 
     def shutdown(self) -> None:
         self._pool.shutdown()
-
-
-CALLS = """
-import httpx
-from llm_tester import BaseLLM
-
-class Calls(BaseLLM):
-    '''OpenAI's API without LiteLLM, which takes seconds to import in each process.'''
-
-    def _call_llm_api(self, prompt, system_prompt, model_name, model_config):
-        body = {"model": model_name, "messages": [{"role": "user", "content": prompt}]}
-        reply = httpx.post(self.config.api_base + "/chat/completions", json=body, timeout=60).raise_for_status().json()
-        return reply["choices"][0]["message"]["content"], reply["usage"]
-"""
-
-
-def light_entry(server: StandIn, directory: Path) -> dict[str, Any]:
-    """An entry with a class in a module next to the config."""
-    (directory / "calls.py").write_text(CALLS)
-    return {**openai_entry(server, **SMALL), "provider_type": "calls:Calls", "env_key": ""}
 
 
 @pytest.fixture

@@ -1,0 +1,237 @@
+"""A run that ends early loses nothing: its journal opens at any byte, and the run goes on with it."""
+
+import json
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from console import invoke, run_python
+from filelock import FileLock
+from sample_cases import LAMP, light_entry, write_case
+from standins import Fault, StandIn
+
+from llm_tester import LLMTester, RunResult
+from llm_tester.errors import ResultsError
+from llm_tester.llm_tester import RunInterrupted
+from llm_tester.runs.journal import Head, Journal, load_journal
+from llm_tester.runs.results import CaseResult
+from llm_tester.runs.units import run_unit
+from llm_tester.utils.cost_manager import CostReport
+
+Write = Callable[..., Path]
+Start = Callable[..., StandIn]
+# What a call costs: 100 tokens in at 2 USD per million, 20 out at 8.
+COST = 0.00036
+JOURNAL = Path("llm_tester_results/run.journal")
+
+
+@pytest.fixture
+def server(tmp_path: Path, write_config: Write, standin: Start) -> StandIn:
+    """Four cases, and a server that they call."""
+    for number in range(4):
+        write_case(tmp_path / "cases", name=f"case{number}", sources=f"Lamp {number}.")
+    started = standin(json.dumps(LAMP))
+    write_config({"x": light_entry(started, tmp_path)})
+    return started
+
+
+class Died(Exception):
+    """In place of a kill."""
+
+
+def die_after(lines: int, **options: Any) -> None:
+    """A run of all cases whose journal ends after some lines: the first, then two for each case."""
+
+    def die(result: CaseResult, done: int, total: int) -> None:
+        if done == total:
+            raise Died
+
+    with pytest.raises(Died):
+        LLMTester(["x"]).run_tests(on_result=die, journal=JOURNAL, **options)
+    JOURNAL.write_bytes(b"\n".join(JOURNAL.read_bytes().split(b"\n")[:lines]))
+
+
+def test_a_journal_that_is_cut_anywhere_opens(server: StandIn, tmp_path: Path) -> None:
+    """Every whole line counts, and a line that is added after the cut is read."""
+    unit = LLMTester(["x"]).units(record="off")[0]
+    # Without what was paid, so that nothing is synced.
+    results = [result.model_copy(update={"usage": None, "fields": (), "actual": None}) for result in run_unit(unit)]
+    path = tmp_path / "whole.journal"
+    journal = Journal(path)
+    journal.begin(Head(run_id="r"))
+    journal.started(unit)
+    journal.finished(unit, results)
+    journal.started(unit)
+    journal.resumed()
+    whole = path.read_bytes()
+    lines = whole.split(b"\n")
+    for size in range(len(whole) + 1):
+        path.write_bytes(whole[:size])
+        done = load_journal(path)
+        if size < len(lines[0]):
+            assert done is None
+            continue
+        journal.finished(unit, results)
+        again = load_journal(path)
+        assert done
+        assert again
+        is_finished = size >= sum(len(line) + 1 for line in lines[:3]) - 1
+        assert len(done.results) == is_finished
+        assert len(again.results) == is_finished + 1
+    assert done
+    assert done.lost == [unit.place]
+
+
+@pytest.mark.parametrize("content", [b"precious", b'{"kind":"llm_tester journal","format":9}'])
+def test_a_journal_that_is_not_ours_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "run.journal"
+    path.write_bytes(content)
+    with pytest.raises(ResultsError, match=r"not a journal|format 9"):
+        load_journal(path)
+    assert path.read_bytes() == content
+
+
+def test_half_a_surrogate_pair_is_kept(server: StandIn, tmp_path: Path) -> None:
+    unit = LLMTester(["x"]).units(record="off")[0]
+    [result] = run_unit(unit)
+    odd = result.model_copy(update={"reply": "\ud800", "actual": {"\ud800": ["\udfff"]}})
+    journal = Journal(tmp_path / "run.journal")
+    journal.begin(Head(run_id="r"))
+    journal.finished(unit, [odd])
+    done = load_journal(journal.path)
+    assert done
+    assert done.results == [odd.of_run("r")]
+
+
+@pytest.mark.parametrize(("record", "requests"), [("off", 6), ("auto", 4)])
+def test_a_killed_run_goes_on(record: str, requests: int, server: StandIn) -> None:
+    """Two cases were done. The call in flight is listed with what it may have cost; what was recorded is replayed."""
+    die_after(6, record=record)
+    refused = invoke("run")
+    assert refused.exit_code == 2
+    assert "llm-tester run --resume" in refused.output
+    resumed = invoke("run", "--resume")
+    assert resumed.exit_code == 0
+    assert "1 calls were in flight when the run ended, and may be billed (see costs.json)" in resumed.output
+    assert "products/case2 x:small" in resumed.output
+    assert len(server.requests) == requests
+    run = RunResult.load("llm_tester_results/results.json")
+    assert [(result.name, result.status) for result in run.results] == [(f"case{n}", "ok") for n in range(4)]
+    report = CostReport.load("llm_tester_results/costs.json")
+    [row] = report.by("run_id").values()
+    assert (row.spent_usd, row.at_most_usd) == (run.spent_usd, run.at_most_usd)
+    assert row.spent_usd == pytest.approx((4 if record == "off" else 2) * COST)
+    [lost] = [row for row in report.rows if row.unanswered]
+    assert lost.case == "case2"
+    assert (lost.maybe_usd or 0) > COST
+    assert not JOURNAL.exists()
+
+
+def test_a_limit_holds_for_the_whole_run(server: StandIn) -> None:
+    """What the run spent before it was killed counts."""
+    die_after(7, record="off", max_cost=0.01)
+    run = LLMTester(["x"]).run_tests(record="off", journal=JOURNAL, max_cost=0.0012)
+    assert [result.status for result in run.results] == ["ok", "ok", "ok", "skipped"]
+    assert run.spent_usd == pytest.approx(3 * COST)
+
+
+def test_resume_without_a_killed_run_is_a_new_one_or_runs_what_failed(server: StandIn) -> None:
+    server.faults.extend([None, Fault(status=400)])
+    assert invoke("run", "--resume").exit_code == 1
+    assert invoke("run", "--resume").exit_code == 0
+    assert len(server.requests) == 5
+
+
+def test_a_second_run_in_a_directory_is_refused(server: StandIn) -> None:
+    Path("out").mkdir()
+    with FileLock("out/.run.lock"):
+        refused = invoke("run", "--output", "out")
+    assert refused.exit_code == 2
+    assert "another run writes its results there" in refused.output
+    assert "--output" in refused.output
+    assert server.requests == []
+    assert invoke("run", "--output", "out").exit_code == 0
+
+
+def test_temporary_files_of_dead_processes_are_removed(server: StandIn, tmp_path: Path) -> None:
+    out, recorded = tmp_path / "out", tmp_path / "cassettes/products/case0/x"
+    for directory in (out, recorded):
+        directory.mkdir(parents=True)
+        for process in (2**22 + 1, 1):
+            (directory / f".llm_tester-{process}-ab.tmp").touch()
+    invoke("run", "--output", "out")
+    assert {path.name for path in tmp_path.rglob("*.tmp")} == {".llm_tester-1-ab.tmp"}
+
+
+def test_ctrl_c_tries_nothing_again_and_waits_for_no_limit(server: StandIn, write_config: Write) -> None:
+    """One call is in flight and fails; another one was told to come back in a minute."""
+    held = threading.Event()
+    server.faults.extend([Fault(status=429, headers={"retry-after": "50"}), None, Fault(status=503, hold=held)])
+    config = json.loads(Path("config.json").read_text())["providers"]["x"]
+    write_config({"x": {**config, "max_attempts": 5}, "y": config})
+
+    def interrupt(result: CaseResult, done: int, total: int) -> None:
+        while len(server.requests) < 3:
+            threading.Event().wait(0.01)
+        if not held.is_set():
+            raise KeyboardInterrupt
+
+    tester = LLMTester(["x", "y"])
+    with pytest.raises(RunInterrupted) as caught:
+        tester.run_tests(["products/case0", "products/case1"], on_result=interrupt, on_wait=lambda _: held.set())
+    assert len(server.requests) == 3
+    problems = [result.problem or "" for result in caught.value.results.results]
+    assert all("tried again: not run: the run was interrupted" in problem for problem in problems if "503" in problem)
+    assert sum("503" in problem for problem in problems) == 1
+    assert sum("429" in problem for problem in problems) == 1
+
+
+LIMITED = """
+import resource, signal
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from llm_tester.__main__ import main
+main(prog_name="llm-tester")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit for the size of files")
+@pytest.mark.parametrize("record", ["auto", "off"])
+def test_a_disk_without_room_ends_the_run_at_the_first_reply(record: str, server: StandIn, tmp_path: Path) -> None:
+    """The limit is on the size of files: there is room for the check, but not for the reply."""
+    large = json.dumps({**LAMP, "maker": {"country": "x" * 200_000}})
+    server._reply = lambda body: large
+    arguments = ("run", "--output", "out", "--record", record)
+    ended = run_python(LIMITED, *arguments, cwd=tmp_path, env={"PATH": "/bin:/usr/bin"})
+    assert ended.returncode == 1, ended.stderr
+    assert len(server.requests) == 1
+    assert "stopped, because what is paid for cannot be kept" in ended.stderr
+    assert "spent: " in ended.stderr
+    assert "llm-tester run --resume --output out" in ended.stderr
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_whatever_a_unit_raises_is_its_result(tmp_path: Path, server: StandIn) -> None:
+    model = """
+from typing import Annotated
+from pydantic import BaseModel
+from llm_tester import Compare
+
+def leave(expected, actual):
+    if actual == expected:
+        return 1
+    raise SystemExit(3)
+
+class Product(BaseModel):
+    name: Annotated[str, Compare(leave)]
+"""
+    write_case(tmp_path / "cases", module="leaves", model=model, expected='{"name": "x"}')
+    run = LLMTester(["x"]).run_tests()
+    first, *others = sorted(run.results, key=lambda result: result.module)
+    assert (first.module, first.status, first.error) == ("leaves", "failed", "SystemExit")
+    assert first.reply
+    assert {result.status for result in others} == {"ok"}
+    assert run.spent_usd == pytest.approx(5 * COST)
