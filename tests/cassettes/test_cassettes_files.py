@@ -258,8 +258,12 @@ class TestBadInput:
                     ask("httpx", "GET", server.url)
             assert server.seen == []
 
-    def test_a_full_disk(self, path: Path) -> None:
-        with Server() as server:
+    @pytest.mark.parametrize(
+        ("size", "message"), [(1, "nothing was sent"), (100_000, "the old file is unchanged")], ids=["before", "after"]
+    )
+    def test_a_full_disk(self, size: int, message: str, path: Path) -> None:
+        """There must be room for 64 kB before a request is sent."""
+        with Server(lambda seen: Reply(b"x" * size)) as server:
             with use_cassette(path, "once"):
                 ask("httpx", "GET", server.url)
             before = path.read_bytes()
@@ -272,7 +276,7 @@ class TestBadInput:
                 check=False,
             )
         assert f"{path}: cannot be written ([Errno 27] File too large" in run.stdout, run.stderr
-        assert "the old file is unchanged" in run.stdout
+        assert message in run.stdout
         assert path.read_bytes() == before
         assert [found.name for found in path.parent.iterdir()] == ["one.yaml"]
         assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 0
