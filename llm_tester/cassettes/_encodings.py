@@ -6,13 +6,14 @@ white space removed, letters in lower case. If no piece of a secret's encodings 
 
 import base64
 import binascii
-import functools
 import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from urllib.parse import quote, unquote, unquote_to_bytes
+
+from .forks import stored
 
 __all__ = ["KnownSecrets", "reset", "unzipped", "zipped_tokens"]
 
@@ -154,7 +155,7 @@ class _Encoding:
         self.pieces = {form[_AMBIGUOUS:] for form in folded} if folded and min(map(len, folded)) >= _LONG else set()
         self._source, self._flags = source, flags
 
-    @functools.cached_property
+    @stored
     def pattern(self) -> re.Pattern[str]:
         return re.compile(self._source, self._flags)
 

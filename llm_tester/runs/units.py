@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from ..cassettes import Cassette, Interaction, RecordMode, cassette_path, check_mode, live, use_cassette
 from ..cassettes.network import Offline, network
-from ..cassettes.secrets import Scrubber, default_scrubber
+from ..cassettes.secrets import default_scrubber
 from ..errors import BudgetError, CaseError, CassetteMismatch, ConfigError, LLMTesterError, ProviderError, StoppedError
 from ..llms import llm_registry
 from ..llms.ask import ask
@@ -274,8 +274,9 @@ def _kept(unit: Unit, made_from: str) -> Kept | None:
 
 def _of_kept(unit: Unit, number: int, kept: Kept) -> CaseResult:
     reply = kept.replies[number - 1]
-    values = {"cassette": str(unit.path.absolute()), "kept": True, **_age(unit, kept.age_days)}
-    scored = _scored(unit.case, reply.text, reply.usage, unit.case.model_class())
+    values = _redacted(reply.text, reply.usage)
+    scored = _scored(unit.case, values["reply"], values["usage"], unit.case.model_class())
+    values |= {"cassette": str(unit.path.absolute()), "kept": True, **_age(unit, kept.age_days)}
     return _result(unit, number, schema_mode=reply.schema_mode, **values, **scored)
 
 
@@ -304,23 +305,21 @@ def _run_once(unit: Unit, number: int, provider: BaseLLM, cassette: Cassette | N
             reply, usage = ask(provider, case.prompt, case.source, unit.model, model_class=wanted, files=files)
     except (Exception, CassetteMismatch, SystemExit) as error:  # noqa: BLE001 (each repeat fails by itself)
         return _failed(unit, number, error, cassette)
-    values: dict[str, Any] = {"schema_mode": mode}
+    values = {**_redacted(reply, usage), "schema_mode": mode}
     if cassette:
         values |= {"cassette": str(cassette.path), **(_age(unit, cassette.age_days()) if usage.replayed else {})}
     try:
-        return _result(unit, number, **values, **_scored(case, reply, usage, wanted))
+        return _result(unit, number, **values, **_scored(case, values["reply"], usage, wanted))
     except (Exception, SystemExit) as error:  # noqa: BLE001 (the reply was paid for, so it is kept)
         return _failed(unit, number, error).model_copy(update=values)
 
 
 def _scored(case: Case, reply: str, usage: UsageData, wanted: type[BaseModel]) -> dict[str, Any]:
-    """The fields of `CaseResult` that come from a reply, which is redacted first: live as in a recording."""
-    scrubber = default_scrubber()
-    reply = scrubber.text(reply)
+    """The fields of `CaseResult` that come from extracting and scoring a reply."""
     extraction = extract(reply, wanted, usage.finish_reason)
-    values: dict[str, Any] = {"reply": reply, "usage": _redacted(usage, scrubber), "actual": extraction.data}
+    values: dict[str, Any] = {"actual": extraction.data}
     try:
-        compared = compare(scrubber.value(case.expected), extraction.data, wanted)
+        compared = compare(default_scrubber().value(case.expected), extraction.data, wanted)
     except CaseError as error:
         # The user's own comparison raised. The reply was paid for, so it is kept.
         problem = f"{case.directory / 'model.py'}: {error}"
@@ -331,11 +330,14 @@ def _scored(case: Case, reply: str, usage: UsageData, wanted: type[BaseModel]) -
     return {**values, "status": "invalid", "accuracy": 0.0, "problem": extraction.problem}
 
 
-def _redacted(usage: UsageData, scrubber: Scrubber) -> UsageData:
-    """Usage without keys in what the reply says of itself, such as its model."""
+def _redacted(reply: str, usage: UsageData) -> dict[str, Any]:
+    """A reply and its usage without keys, before anything is made of them: live as in a recording."""
+    scrubber = default_scrubber()
     said = {"answered_model": usage.answered_model, "finish_reason": usage.finish_reason, "notes": list(usage.notes)}
     clean = scrubber.value(said)
-    return usage if clean == said else usage.model_copy(update={**clean, "notes": tuple(clean["notes"])})
+    if clean != said:
+        usage = usage.model_copy(update={**clean, "notes": tuple(clean["notes"])})
+    return {"reply": scrubber.text(reply), "usage": usage}
 
 
 def _age(unit: Unit, age: float | None) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def test_what_failed_in_a_part_runs_again_in_it(server: StandIn) -> None:
     names = parts(8)
     path = Path("part1/results.json")
     [result] = RunResult.load(path).results
-    path.write_text(path.read_text().replace('"status": "ok"', '"status": "failed"'))
+    path.write_text(path.read_text().replace('"status":"ok"', '"status":"failed"'))
     before = len(server.requests)
     assert invoke("run", "--failed", "--record", "off", "--output", "part1").exit_code == 0
     assert ([item.place for item in RunResult.load(path).results], len(server.requests)) == ([result.place], before + 1)

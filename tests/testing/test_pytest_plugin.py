@@ -838,7 +838,7 @@ class TestNetwork:
     def test_a_test_that_may_record_may_connect(self, cases: pytest.Pytester, run: Run) -> None:
         # Connecting a datagram socket sends nothing.
         cases.makepyfile(
-            test_guard="""
+            test_connects="""
             import socket, pytest
 
             def leaves():
@@ -861,9 +861,9 @@ class TestNetwork:
                 assert not leaves()
             """
         )
-        run("test_guard.py", "--llm-block-network").assert_outcomes(passed=3)
+        run("test_connects.py", "--llm-block-network").assert_outcomes(passed=3)
         # A test that only replays may connect to nothing, with and without the option.
-        run("test_guard.py").assert_outcomes(passed=2, failed=1)
+        run("test_connects.py").assert_outcomes(passed=2, failed=1)
 
     def test_a_test_that_replays_reaches_nothing(
         self, pytester: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch
