@@ -43,6 +43,7 @@ class Call:
 
     Attributes:
         exchanges: its HTTP exchanges, in order.
+        faults: how many requests a fault of a test answered.
         replayed: the interactions that came from a cassette.
         recorded: the interactions that were written into one.
         cassette: the cassette they belong to; None if the attempt used none.
@@ -53,6 +54,7 @@ class Call:
     """
 
     exchanges: list[Exchange] = field(default_factory=list)
+    faults: int = 0
     replayed: "list[Interaction]" = field(default_factory=list)
     recorded: "list[Interaction]" = field(default_factory=list)
     cassette: "Cassette | None" = None
@@ -88,6 +90,11 @@ class Call:
     def body(self) -> bytes:
         """The body of the last reply; b"" if none came."""
         return self.exchanges[-1].body if self.exchanges else b""
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether a request was made: over the wire, or one that a recording or a fault of a test answered."""
+        return bool(self.exchanges or self.faults)
 
     @property
     def may_be_billed(self) -> bool | None:

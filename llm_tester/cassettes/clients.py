@@ -96,6 +96,7 @@ class _Exchange:
         guard.check_is_open()
         self.uri = request.uri
         for entry in injected_faults():
+            _count_fault()
             if (reply := entry.fault.meet(self.client, request)) is not None:
                 self.reply = reply
                 return True
@@ -143,6 +144,11 @@ class _Exchange:
         guard.check_redirect(self.uri, status, lower)
         if self.cassette is not None and self.asked is not None:
             self.cassette.record(self.asked, {"status": status, "headers": lower, "body": body}, seconds)
+
+
+def _count_fault() -> None:
+    if (scope := running.get()) is not None:
+        scope.faults += 1
 
 
 def _note_exchange(exchange: Exchange) -> None:

@@ -168,7 +168,7 @@ def _attempt(
             call.write()
         except Exception as error:  # noqa: BLE001 (raised as ours, from what holds no key)
             # A copy, because a class may raise one instance again and again.
-            ours = copy.copy(_ours(error, provider, model, sent=bool(call.exchanges) or not provider.uses_http))
+            ours = copy.copy(_ours(error, provider, model, sent=call.was_sent or not provider.uses_http))
             # An override that calls `BaseLLM.get_response` made its own attempts.
             made = (ours.attempts, ours.unanswered, ours.failed_cost)
             if not ours.attempts:
