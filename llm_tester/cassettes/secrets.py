@@ -187,9 +187,10 @@ def _key_shapes(text: str) -> Iterator[re.Match[str]]:
 
 
 def _places_of_beginnings(text: str) -> Iterator[int]:
-    for word in _WORDS:
+    # Almost no text has any, and a generator for each one takes longer than the search.
+    for word in [word for word in _WORDS if word in text]:
         yield from _places(text, word)
-    for ending, beginnings in _ENDINGS.items():
+    for ending, beginnings in [item for item in _ENDINGS.items() if item[0] in text]:
         for place in _places(text, ending):
             if text.endswith(beginnings, 0, place + 1):
                 yield from (place + 1 - len(one) for one in beginnings if text.endswith(one, 0, place + 1))
