@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 
 from .. import cassettes, catalog
+from .._variables import variables_of
 from ..config import MockScript, ModelConfig, ProviderConfig
 from ..errors import (
     BadRequestError,
@@ -290,7 +291,8 @@ class BaseLLM(ABC):
 
     def _refusal(self, variables: tuple[str, ...], address: str | None) -> str | None:
         """Why the key is not sent to an address; None if it may be, or if a class of the user's sends it."""
-        held = [name for name in variables if settings().key(name)]
+        named = sorted(variables_of(self.config.params))
+        held = [name for name in (*variables, *named) if settings().key(name)]
         return None if ":" in self.config.provider_type else refusal(held, address)
 
     def _catalog_name(self, model_name: str) -> tuple[str, str] | None:

@@ -55,6 +55,13 @@ def test_a_key_goes_to_its_own_service_only(
     assert is_sent or f"{variable} is not sent to" in str(problem)
 
 
+def test_a_variable_in_params_goes_to_its_own_service_only(
+    write_config: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"api_base": "https://llm.example/v1", "params": {"extra_headers": {"x-token": "${GITHUB_TOKEN}"}}}
+    assert "GITHUB_TOKEN is not sent to llm.example" in str(lacks("GITHUB_TOKEN", write_config, monkeypatch, **entry))
+
+
 def test_a_login_of_several_parts_goes_to_its_own_service_only(
     write_config: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
