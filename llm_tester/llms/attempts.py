@@ -168,11 +168,12 @@ def _attempt(
             call.write()
         except Exception as error:  # noqa: BLE001 (raised as ours, from what holds no key)
             # A copy, because a class may raise one instance again and again.
-            ours = copy.copy(_ours(error, provider, model, sent=call.was_sent or not provider.uses_http))
+            sent = call.was_sent or not provider.uses_http
+            ours = copy.copy(_ours(error, provider, model, sent=sent))
             # An override that calls `BaseLLM.get_response` made its own attempts.
             made = (ours.attempts, ours.unanswered, ours.failed_cost)
             if not ours.attempts:
-                made = (1, 1, limits().worst_usd) if _may_be_billed(error, ours, call) else (1, 0, 0.0)
+                made = (1, 1, limits().worst_usd) if _may_be_billed(error, ours, call, sent=sent) else (1, 0, 0.0)
             took = call.seconds if call.seconds is not None else time.perf_counter() - started
             failures.add(*made, ours.failed_seconds or took)
             if not made[1]:
@@ -217,13 +218,13 @@ def _reserved(provider: "BaseLLM", model: ModelConfig, limits: Cost) -> Reservat
     return budget.reserve(amounts.reserve_usd, f"{provider.config.name}, {model.name}", amounts.worst_usd)
 
 
-def _may_be_billed(error: Exception, ours: LLMTesterError, call: cassettes.Call) -> bool:
+def _may_be_billed(error: Exception, ours: LLMTesterError, call: cassettes.Call, *, sent: bool) -> bool:
     """Whether a failed attempt may have cost something: a request went out, and no refusal came back."""
     if call.may_be_billed is not None:
         return call.may_be_billed
     # A client that the recorder does not see: a status is a refusal, and what never connected was never sent.
     is_refusal = not isinstance(ours, ProviderError) or ours.status_code is not None
-    return not is_refusal and not cassettes.is_offline() and not never_connected(error)
+    return not is_refusal and not cassettes.is_offline() and not never_connected(error, sent=sent)
 
 
 def _measured(

@@ -156,10 +156,14 @@ _UNSENT = frozenset(
 _UNSENT_KINDS = (builtins.ConnectionRefusedError, socket.gaierror, ssl.SSLError, ImportError, UnicodeEncodeError)
 
 
-def never_connected(error: BaseException) -> bool:
+def never_connected(error: BaseException, *, sent: bool = True) -> bool:
     """Whether a failed request never left this machine: no address, no connection, no TLS, no login, nothing to send.
 
     The outermost exception that says so counts: one further in may be what a client tried before.
+
+    Args:
+        error: what the call raised.
+        sent: whether a request was seen.
     """
     for link in exception_chain(error):
         names = {kind.__name__ for kind in type(link).__mro__}
@@ -170,8 +174,8 @@ def never_connected(error: BaseException) -> bool:
             "ReadTimeout",
         }:
             return False
-    # All HTTP clients that LiteLLM uses are seen, and this is asked if none of them was.
-    return any(map(_is_litellm, exception_chain(error)))
+    # All HTTP clients that LiteLLM uses are seen, so that without a request it refused the call by itself.
+    return not sent and any(map(_is_litellm, exception_chain(error)))
 
 
 def exception_chain(error: BaseException) -> Iterator[BaseException]:
