@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from counting import calls_of
 from sample_cases import openai_entry
 from standins import StandIn
 
 from llm_tester import settings
 from llm_tester.cassettes import use_cassette
+from llm_tester.config import ProviderConfig, validate
 from llm_tester.errors import ConfigError, MissingKeyError
 from llm_tester.llms.llm_registry import get_llm_provider, reset_provider_cache
 from llm_tester.llms.provider_factory import create_provider, load_provider_config
@@ -282,3 +284,14 @@ class TestVariablesInParams:
         with pytest.raises(MissingKeyError, match="params name ACME_WORD; set it in the environment or in"):
             create_provider("x").get_response("Ask.", "Source.")
         assert self.server.requests == []
+
+
+def test_a_config_is_read_in_linear_time() -> None:
+    """Ten times the models take at most ten times the work: no name is compared with all others."""
+
+    def read(models: int) -> None:
+        written = [{"name": f"m{number}"} for number in range(models)]
+        validate(ProviderConfig, {"name": "x", "models": written}, Path("config.json"))
+
+    read(10)
+    assert calls_of(lambda: read(2000)) < 11 * calls_of(lambda: read(200))

@@ -21,6 +21,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, Field
 
+from ..cassettes.importing import collector_at_rest
 from ..config import validate
 from ..errors import CaseError, ConfigError, suggest
 from ..llms.base import File
@@ -124,7 +125,9 @@ def discover(root: Path, modules: tuple[str, ...] = ()) -> list[Case]:
         if wanted and name not in wanted:
             continue
         try:
-            cases += _of_module(root / name, problems, boundary)
+            # A case stays until the end of the run; looking through thousands of them takes longer than reading them.
+            with collector_at_rest():
+                cases += _of_module(root / name, problems, boundary)
         except CaseError as error:
             problems.append(str(error))
     if problems:
