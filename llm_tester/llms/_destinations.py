@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from .. import catalog
+from .._variables import variables_of
 from ..cassettes.network import stays
+from ..settings import settings
 from ._logins import login
 
 __all__ = ["ALLOW_VARIABLE", "refusal"]
@@ -65,11 +67,12 @@ _SERVICES = re.compile(
 _HOST = re.compile(r"[a-z0-9.-]+")
 
 
-def refusal(variables: Iterable[str], address: str | None) -> str | None:
+def refusal(variables: Iterable[str], params: object, address: str | None) -> str | None:
     """Why a key is not sent to an address.
 
     Args:
-        variables: the variables that hold the key, or the parts of the login.
+        variables: the variables that may hold the key, or the parts of the login.
+        params: the entry's, which may name others.
         address: the `api_base`; None for the provider's own address.
 
     Returns:
@@ -78,7 +81,7 @@ def refusal(variables: Iterable[str], address: str | None) -> str | None:
     host = _host(address) if address else None
     if host is None or stays(host, looked_up=False) or host in os.environ.get(ALLOW_VARIABLE, "").lower().split():
         return None
-    for variable in variables:
+    for variable in filter(settings().key, (*variables, *sorted(variables_of(params)))):
         owners = _owners(variable)
         if not (owners or _SERVICES.match(variable)) or _belongs(host, owners):
             continue

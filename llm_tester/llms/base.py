@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 
 from .. import cassettes, catalog
-from .._variables import variables_of
 from ..config import MockScript, ModelConfig, ProviderConfig
 from ..errors import (
     BadRequestError,
@@ -291,9 +290,7 @@ class BaseLLM(ABC):
 
     def _refusal(self, variables: tuple[str, ...], address: str | None) -> str | None:
         """Why the key is not sent to an address; None if it may be, or if a class of the user's sends it."""
-        named = sorted(variables_of(self.config.params))
-        held = [name for name in (*variables, *named) if settings().key(name)]
-        return None if ":" in self.config.provider_type else refusal(held, address)
+        return None if ":" in self.config.provider_type else refusal(variables, self.config.params, address)
 
     def _catalog_name(self, model_name: str) -> tuple[str, str] | None:
         """The LiteLLM slug and name of a model in the price sources; None if it has none."""
