@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import ROOT, wire_entry
+from conftest import ROOT, WIRES, wire_entry
 from sample_cases import LAMP, write_case
 from standins import Fault, StandIn
+from wire_bodies import ANTHROPIC, GEMINI, Json, Wire, called, changed, refused, texts, wire_of
 
 from llm_tester import LLMTester, ProviderConfig
 from llm_tester.errors import ProviderError, RateLimitError, ServerError, UnusableReplyError
@@ -17,62 +18,8 @@ from llm_tester.llms.base import BaseLLM
 from llm_tester.llms.litellm_backend import LiteLLMProvider
 from llm_tester.llms.pydantic_ai_backend import PydanticAIProvider
 
-Json = dict[str, Any]
-
 PAGE = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
-ROUTES = ["openai", "anthropic", "mistral", "gemini", "pydantic-openai", "pydantic-anthropic"]
-
-
-class Wire(NamedTuple):
-    """A reply of 10 and 5 tokens with the text `hello`, and where its parts are."""
-
-    body: Json
-    usage: str
-    prompt: str
-    completion: str
-    model: str
-    choices: str
-
-
-OPENAI = Wire(
-    {
-        "id": "a",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "gpt-4o",
-        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hello"}}],
-        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
-    },
-    *("usage", "prompt_tokens", "completion_tokens", "model", "choices"),
-)
-ANTHROPIC = Wire(
-    {
-        "id": "a",
-        "type": "message",
-        "role": "assistant",
-        "model": "claude-haiku-4-5",
-        "content": [{"type": "text", "text": "hello"}],
-        "stop_reason": "end_turn",
-        "stop_sequence": None,
-        "usage": {"input_tokens": 10, "output_tokens": 5},
-    },
-    *("usage", "input_tokens", "output_tokens", "model", "content"),
-)
-GEMINI = Wire(
-    {
-        "candidates": [{"content": {"parts": [{"text": "hello"}], "role": "model"}, "finishReason": "STOP"}],
-        "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15},
-        "modelVersion": "gemini-2.5-flash",
-        "responseId": "a",
-    },
-    *("usageMetadata", "promptTokenCount", "candidatesTokenCount", "modelVersion", "candidates"),
-)
-MISTRAL = OPENAI._replace(body=OPENAI.body | {"model": "mistral-small-latest"})
-WIRES = {"openai": OPENAI, "mistral": MISTRAL, "anthropic": ANTHROPIC, "gemini": GEMINI}
-
-
-def wire_of(route: str) -> Wire:
-    return WIRES[route.removeprefix("pydantic-")]
+ROUTES = WIRES[:6]
 
 
 class Ask(NamedTuple):
@@ -170,40 +117,6 @@ def test_more_cached_input_than_input(route: str, ask: Ask) -> None:
 
 
 # Replies: each fault's body, and its outcome.
-
-
-def changed(wire: Wire, openai: Json, anthropic: Json, gemini: Json) -> Json:
-    """The wire's reply with other fields in its choice (OpenAI, Gemini) or its body (Anthropic)."""
-    body = copy.deepcopy(wire.body)
-    if wire is ANTHROPIC:
-        return body | anthropic
-    body[wire.choices][0] |= gemini if wire is GEMINI else openai
-    return body
-
-
-def texts(wire: Wire, text: str) -> Json:
-    parts = {"content": {"role": "model", "parts": [{"text": text}]}}
-    message = {"message": {"role": "assistant", "content": text}}
-    return changed(wire, message, {"content": [{"type": "text", "text": text}]}, parts)
-
-
-def refused(wire: Wire) -> Json:
-    message = {"role": "assistant", "content": None, "refusal": "I will not."}
-    content = [{"type": "text", "text": "I will not."}]
-    return changed(wire, {"message": message}, {"stop_reason": "refusal", "content": content}, {})
-
-
-def called(wire: Wire) -> Json:
-    call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
-    message = {"role": "assistant", "content": None, "tool_calls": [call]}
-    use = [{"type": "tool_use", "id": "t", "name": "look", "input": {}}]
-    part = {"functionCall": {"name": "look", "args": {}}}
-    return changed(
-        wire,
-        {"finish_reason": "tool_calls", "message": message},
-        {"stop_reason": "tool_use", "content": use},
-        {"content": {"role": "model", "parts": [part]}},
-    )
 
 
 def nested(wire: Wire) -> str:
