@@ -1,8 +1,12 @@
 """What a provider's server can do wrong, by name, and the one outcome that each fault has on every route."""
 
 import dataclasses
+import gzip
 import json
-from collections.abc import Callable, Iterator
+import socket
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from hostile_server import FAULTS, REDIRECTS, redirect
@@ -22,7 +26,7 @@ from llm_tester.errors import (
     UnusableReplyError,
 )
 
-__all__ = ["GROUPS", "MOST_ATTEMPTS", "Fault", "Outcome", "Request"]
+__all__ = ["HTTP_GROUPS", "MOST_ATTEMPTS", "Fault", "Outcome", "Request"]
 
 MOST_ATTEMPTS = 2
 
@@ -86,11 +90,16 @@ class Fault(NamedTuple):
         answer: what the server does; None if none listens.
         outcome: what the call ends with.
         is_slow: whether the timeout ends it.
+        instead: other outcomes by route.
     """
 
     answer: Callable[[Request], Reply] | None
     outcome: Outcome
     is_slow: bool = False
+    instead: Mapping[str, Outcome] = MappingProxyType({})
+
+    def outcome_on(self, route: str) -> Outcome:
+        return self.instead.get(route, self.outcome)
 
 
 def fails(kind: type[ProviderError], status: int | None = None, billed: str = "no") -> Outcome:
@@ -178,22 +187,114 @@ def _hostile(name: str) -> Callable[[Request], Reply]:
     return lambda request: FAULTS[name](request.seen)
 
 
+def _sends(*parts: bytes, resets: bool = False) -> Callable[[Request], Reply]:
+    """Writes to the connection itself, and closes it: with a reset, or as usual."""
+
+    def write(connection: socket.socket) -> None:
+        for part in parts:
+            connection.sendall(part)
+        if resets:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    return lambda _: Reply(raw=write)
+
+
+def _headed(*lines: bytes, body: bytes | None = None) -> Callable[[Request], Reply]:
+    """The normal reply, or another body, behind a head of one's own; LENGTH is its length."""
+
+    def answer(request: Request) -> Reply:
+        sent = request.reply().body if body is None else body
+        # Otherwise the client may keep the connection, and lose its next request on it.
+        head = b"\r\n".join([*lines, b"connection: close", b"", b""]).replace(b"LENGTH", b"%d" % len(sent))
+        return _sends(head + sent)(request)
+
+    return answer
+
+
+_OK = b"HTTP/1.1 200 OK"
+_JSON = b"content-type: application/json"
+_LENGTH = b"content-length: LENGTH"
+_START = b"\r\n".join([_OK, _JSON, b""])
+# Until here in any reply, the connection works; the model may have been paid.
+_BROKEN: dict[str, Callable[[Request], Reply]] = {
+    "reset before the headers": lambda _: Reply(reset=True),
+    "reset in the headers": _sends(_START, resets=True),
+    "reset in the body": _sends(_START + b"content-length: 90\r\n\r\n{", resets=True),
+    "closed before the headers": _sends(),
+    "closed in the headers": _sends(_START),
+    "closed in the body": lambda request: dataclasses.replace(request.reply(), cut=True),
+    "closed in a chunk": _sends(_START + b"transfer-encoding: chunked\r\n\r\n50\r\n{"),
+    "closed between chunks": _sends(_START + b"transfer-encoding: chunked\r\n\r\n1\r\n{\r\n"),
+    "a chunk without a size": _sends(_START + b"transfer-encoding: chunked\r\n\r\nzz\r\n{\r\n0\r\n\r\n"),
+    "no HTTP": _sends(b"SSH-2.0-OpenSSH_9.6\r\n"),
+    "bytes without a line": _sends(b"\x16\x03\x01\x00\x00" * 20),
+    "a body without headers": _sends(b'{"choices": []}\r\n\r\n'),
+    "a status that is no number": _headed(b"HTTP/1.1 fine OK", _JSON, _LENGTH),
+    "a header without a name": _headed(_OK, b": nothing", _LENGTH),
+    "a header without a colon": _headed(_OK, b"nothing", _LENGTH),
+    "a control character in a header": _headed(_OK, b"x-a: a\0b", _LENGTH),
+    "headers of 1 MB": _headed(_OK, b"x-a: " + b"a" * 1_000_000, _LENGTH),
+    "a length that is no number": _headed(_OK, _JSON, b"content-length: many"),
+    "a negative length": _headed(_OK, _JSON, b"content-length: -5"),
+    "two lengths": _headed(_OK, _JSON, _LENGTH, b"content-length: 5"),
+    "a length that is too large": _headed(_OK, _JSON, b"content-length: 99999"),
+    "an unknown transfer encoding": _headed(_OK, _JSON, b"transfer-encoding: morse"),
+    "another protocol": _headed(b"HTTP/1.1 101 Switching Protocols", b"upgrade: morse"),
+}
+_HARMLESS: dict[str, Callable[[Request], Reply]] = {
+    "100 Continue, then the reply": _headed(b"HTTP/1.1 100 Continue", b"", _OK, _JSON, _LENGTH),
+    "103 Early Hints, then the reply": _headed(b"HTTP/1.1 103 Early Hints", b"", _OK, _JSON, _LENGTH),
+    "HTTP/1.0 without a length": _headed(b"HTTP/1.0 200 OK", _JSON),
+    "an unknown content encoding": _headed(_OK, _JSON, b"content-encoding: morse", _LENGTH),
+    "said to be gzip, and is not": _headed(_OK, _JSON, b"content-encoding: gzip", _LENGTH),
+    "said to be brotli, and is not": _headed(_OK, _JSON, b"content-encoding: br", _LENGTH),
+    "bytes after the reply": lambda request: _headed(
+        _OK,
+        _JSON,
+        b"content-length: %d" % len(request.reply().body),
+        body=request.reply().body + b"HTTP/1.1 500 Late\r\n\r\n",
+    )(request),
+}
+_PACKED: dict[str, Callable[[Request], Reply]] = {
+    "gzip that is cut": _headed(_OK, _JSON, b"content-encoding: gzip", _LENGTH, body=gzip.compress(b"{}" * 500)[:25]),
+    "packed three times": _headed(_OK, _JSON, b"content-encoding: gzip, gzip, gzip", _LENGTH),
+    "a length that is too small": _headed(_OK, _JSON, b"content-length: 20"),
+}
+
+
 def _transport() -> Iterator[tuple[str, Fault]]:
-    lost = fails(ConnectionError, billed="at most")
     yield "connection refused", Fault(None, fails(ConnectionError)._replace(requests=0))
-    yield "reset before the headers", Fault(lambda _: Reply(reset=True), lost)
-    yield "closed in the body", Fault(lambda request: dataclasses.replace(request.reply(), cut=True), lost)
+    for name, answer in _BROKEN.items():
+        yield name, Fault(answer, fails(ConnectionError, billed="at most"))
+    for name, answer in _HARMLESS.items():
+        yield name, Fault(answer, Outcome())
+    for name, answer in _PACKED.items():
+        yield name, Fault(answer, fails(UnusableReplyError, billed="at most"))
     for name in ("body drips", "chunks drip", "headers drip", "100 continue for ever", "silence"):
         yield name, Fault(_hostile(name), fails(TimeoutError, billed="at most"), is_slow=True)
     for name in ("body without end", "chunks without end", "gzip bomb", "gzip bomb in gzip", "brotli bomb"):
         yield name, Fault(_hostile(name), fails(UnusableReplyError, billed="at most"))
-    for name in ("gzip bomb as an error", "error of 5 MB"):
-        yield name, Fault(_hostile(name), fails(ServerError, 500))
+    yield "gzip bomb as an error", Fault(_hostile("gzip bomb as an error"), fails(ServerError, 500))
 
 
-GROUPS: dict[str, dict[str, Fault]] = {
+def _once(fault: Callable[[Request], Reply]) -> Callable[[Request], Reply]:
+    return lambda request: fault(request) if request.number == 1 else request.reply()
+
+
+def _recovered() -> Iterator[tuple[str, Fault]]:
+    again = Outcome(attempts=2, requests=2)
+    for status in (408, 429, 500, 503, 529):
+        yield f"{status}, then a reply", Fault(_once(_status(status)), again)
+    for name in ("reset before the headers", "closed in the body"):
+        yield f"{name}, then a reply", Fault(_once(_BROKEN[name]), again._replace(billed="as priced, and one at most"))
+    for status in (307, 308):
+        yield f"{status} to the same origin, then a reply", Fault(_once(_leads(status, "SAME")), Outcome(requests=2))
+
+
+HTTP_GROUPS: dict[str, dict[str, Fault]] = {
     "status": dict(_statuses()),
     "retry-after": dict(_waits()),
     "redirect": dict(_redirects()),
-    "transport": dict(_transport()),
+    "connection": dict(_transport()),
+    "first attempt": dict(_recovered()),
 }

@@ -77,7 +77,7 @@ def corrected(provider: str, model: str, read: Callable[[], Reply]) -> Reply:
             text = said.text
         if not all(is_count(count) for count in said.counts.values()):
             usage = {**usage, **said.counts}
-    if said.finish_reason and not (said.finish_reason == "tool_calls" and text):
+    if not (said.finish_reason == "tool_calls" and text):
         usage["finish_reason"] = said.finish_reason
     return text, usage
 
@@ -132,14 +132,15 @@ def _chat(payload: Mapping[str, Any]) -> _Said | None:
 def _anthropic(payload: Mapping[str, Any]) -> _Said | None:
     finish = _finish(payload.get("stop_reason"))
     content = payload.get("content")
-    if not isinstance(content, list) or not (content or finish == "refusal"):
+    blocks = [block for block in content if _object({"": block}, "").get("type")] if isinstance(content, list) else []
+    if not blocks and finish != "refusal":
         return None
     usage = _object(payload, "usage")
     plain: Any = usage.get("input_tokens")
     parts = [usage.get("cache_read_input_tokens") or 0, usage.get("cache_creation_input_tokens") or 0]
     counts = _counts(
         usage,
-        text := _text(content),
+        text := _text(blocks),
         prompt_tokens=plain + sum(parts) if all(map(is_count, [plain, *parts])) else plain,
         completion_tokens=usage.get("output_tokens"),
         cached_tokens=parts[0],

@@ -267,6 +267,9 @@ def _local(chain: list[BaseException]) -> type[ProviderError]:
         return BadRequestError
     if "AuthenticationError" in names:
         return AuthenticationError
+    if type(chain[-1]).__name__ == "ModelAPIError":
+        # PydanticAI raises it from what the vendor's SDK raised, or from nothing if the reply is no JSON.
+        return UnusableReplyError
     return UnusableReplyError if names else ProviderError
 
 
@@ -279,7 +282,10 @@ def _transport(chain: list[BaseException]) -> type[ProviderError] | None:
         names = {kind.__name__ for kind in type(link).__mro__}
         if isinstance(link, builtins.TimeoutError) or any("Timeout" in name for name in names):
             return TimeoutError
-        if isinstance(link, json.JSONDecodeError) or names & {"ResponseValidationError", "UnexpectedModelBehavior"}:
+        if isinstance(link, json.JSONDecodeError | UnicodeDecodeError) or names & {
+            "ResponseValidationError",
+            "UnexpectedModelBehavior",
+        }:
             return UnusableReplyError
         if isinstance(link, builtins.ConnectionError) or names & {
             "TransportError",
