@@ -5,13 +5,13 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fault_table import Fault, Outcome, Request, fails
+from fault_table import HTTP_GROUPS, Fault, Outcome, Request, fails
 from http_server import Reply
 from wire_bodies import ANTHROPIC, GEMINI, Json, Wire, called, changed, refused, texts
 
 from llm_tester.errors import RateLimitError, ServerError, UnusableReplyError
 
-__all__ = ["REPLY_GROUPS"]
+__all__ = ["GROUPS", "NUMBERS"]
 
 UNUSABLE = fails(UnusableReplyError, billed="at most")
 READ = Outcome()
@@ -224,7 +224,8 @@ def _numbers() -> Iterator[tuple[str, Fault]]:
     )
 
 
-REPLY_GROUPS: dict[str, dict[str, Fault]] = {
+GROUPS: dict[str, dict[str, Fault]] = {
+    **HTTP_GROUPS,
     "body": {name: _fault(*pair) for name, pair in BODIES.items()}
     | {
         "JSON as text/plain": _fault(_text, READ, "text/plain"),

@@ -9,6 +9,7 @@ What takes long ends by itself after a few seconds, with a complete reply: a cli
 import gzip
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -76,9 +77,11 @@ def _packed(encoding: str, pack: Callable[[bytes], bytes], status: int = 200) ->
     headers = {"content-type": "application/json", "content-encoding": encoding}
     # Packed when it is first asked for, and once.
     packed: list[bytes] = []
+    packing = threading.Lock()
 
     def answer(_: Seen) -> Reply:
-        packed.extend([] if packed else [pack(b" " * UNPACKED_BYTES)])
+        with packing:
+            packed.extend([] if packed else [pack(b" " * UNPACKED_BYTES)])
         return Reply(packed[0], status, headers)
 
     return answer

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import WIRES, wire_entry
-from fault_bodies import REPLY_GROUPS
-from fault_table import HTTP_GROUPS, MOST_ATTEMPTS, Fault, Outcome, Request
+from conftest import ROOT, WIRES, wire_entry
+from fault_bodies import GROUPS
+from fault_table import MOST_ATTEMPTS, Fault, Outcome, Request
 from http_server import Reply, Seen, Server
 from wire_bodies import wire_of
 
@@ -21,11 +21,10 @@ from llm_tester.llms.base import BaseLLM
 from llm_tester.llms.litellm_backend import LiteLLMProvider
 from llm_tester.llms.pydantic_ai_backend import PydanticAIProvider
 
-GROUPS = {**HTTP_GROUPS, **REPLY_GROUPS}
 ROUTES = WIRES[:6]
 KEY = "-".join(["matrix", "canary", "0123456789"])
 # In seconds. A fault that does not take long must not meet the timeout on a busy machine.
-SHORT, LONG, SLACK = 0.3, 30.0, 5.0
+SHORT, LONG, SLACK = 0.4, 30.0, 5.0
 # Of 10 and 5 tokens, of 500 cached ones more, and of a thousand million, in USD.
 PRICES = (pytest.approx(60e-6), pytest.approx(310e-6), pytest.approx(2000 + 40e-6))
 
@@ -135,3 +134,15 @@ def test_each_fault_has_one_outcome_on_all_routes(group: str, monkeypatch: pytes
                 wrong[f"{name}, {route}"] = found
         assert not other.seen, "a redirect was followed"
     assert not wrong, "\n".join(f"{cell}: {found}" for cell, found in wrong.items())
+
+
+def test_the_docs_list_every_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its outcome, as the matrix asserts it; the rows about replies name faults of the matrix."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import write_fault_table
+
+    text = write_fault_table.PAGE.read_text(encoding="utf-8")
+    assert write_fault_table.page(text) == text, "run scripts/write_fault_table.py"
+    explained = re.findall("^[|] ([^|`-]+) [|]", text.partition("## Replies that lie")[2].partition("## ")[0], re.M)
+    assert {*explained} - {"reply"} <= GROUPS["body"].keys() | GROUPS["reply"].keys()
+    assert sum(map(len, GROUPS.values())) >= 145
