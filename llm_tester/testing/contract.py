@@ -198,7 +198,9 @@ class ProviderContract(ContractSetup):
                 error = self._error_of(provider, case.name)
             shown = "".join(traceback.format_exception(error))
             self._check_key_is_out(f"{error!r} {vars(error)} {shown}", f"the error or the traceback of {case.name}")
-            self._check_key_is_out(pickle.dumps(error.__reduce_ex__(4)).decode("latin-1"), f"the pickled error of {case.name}")
+            self._check_key_is_out(
+                pickle.dumps(error.__reduce_ex__(4)).decode("latin-1"), f"the pickled error of {case.name}"
+            )
         self._check_key_is_out(caplog.text, "the log")
         # During a call the log is redacted; a class must not need that.
         own = [record.getMessage() for record in caplog.records if record.name.partition(".")[0] == package]
