@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from ._fallback import Fallback
 from ._price import Price
 from ._variables import FORM, looks_like_a_key, written_keys
 from .cassettes.secrets import default_scrubber
@@ -191,6 +192,7 @@ class ProviderConfig(_Strict):
         origin: what answers at `api_base`, if it is not the provider itself; goes into the cassettes' metadata.
         ignore: JSON paths of its request bodies that change every time; neither matched on nor recorded.
         mock: the mock provider's script.
+        fallback: the providers that runs and `ProviderManager` ask, in this order, if this one does not answer.
     """
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
@@ -213,6 +215,7 @@ class ProviderConfig(_Strict):
     origin: str | None = None
     ignore: tuple[str, ...] = ()
     mock: MockScript = MockScript()
+    fallback: tuple[Fallback, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -253,6 +256,8 @@ class ProviderConfig(_Strict):
                 raise ValueError(f"two defaults, {self.default_model!r} and {defaults[0]!r}: remove one")
         if len(defaults) > 1:
             raise ValueError(f"two defaults, {defaults[0]!r} and {defaults[1]!r}: remove one")
+        if self.name in [item.to for item in self.fallback]:
+            raise ValueError(f"fallback: {self.name!r} is this entry itself; name another provider, or add a model")
         return self
 
     def own_variable(self) -> str:
@@ -289,6 +294,9 @@ class GlobalConfig(_Strict):
     max_age: int | None = Field(default=None, gt=0)
     ignore: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
+
+
+_PARTS: dict[int | str, type[BaseModel]] = {"models": ModelConfig, "mock": MockScript, "fallback": Fallback}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -360,7 +368,7 @@ def _explain(item: Mapping[str, Any], kind: type[BaseModel], prefix: str) -> str
     for part in item["loc"]:
         place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
     if item["type"] == "extra_forbidden":
-        known = (ModelConfig if "models" in item["loc"] else MockScript if "mock" in item["loc"] else kind).model_fields
+        known = next((_PARTS[part] for part in item["loc"] if part in _PARTS), kind).model_fields
         field = str(item["loc"][-1])
         if field in _ORIGINALS:
             return f"{place}: a field of pydantic-llm-tester; `llm-tester migrate` takes its files over"

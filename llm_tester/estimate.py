@@ -15,7 +15,7 @@ from .pricing import Tokens, cost
 from .runs.again import due
 from .runs.results import RunResult
 from .runs.shards import part_of
-from .runs.units import Unit, limits_of, plan
+from .runs.units import Unit, limits_of, plan, worst_usd
 from .tokens import estimate_tokens
 
 __all__ = ["Estimate", "estimate"]
@@ -142,6 +142,8 @@ def _call(unit: Unit, provider: BaseLLM, budget: Budget | None) -> _Call:
     price = provider.price(unit.model).chosen
     with spending(budget):
         limits = limits_of(unit, provider)
+        if provider.config.fallback:
+            limits = limits._replace(worst_usd=worst_usd(unit))
     return _Call(guess, cost(guess.tokens, price).total_usd if price else None, limits)
 
 

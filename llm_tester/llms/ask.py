@@ -11,7 +11,7 @@ from .attempts import make_call
 from .base import BaseLLM, WantedModel, file_bytes, joined_prompt
 from .budget import spending
 
-__all__ = ["ask"]
+__all__ = ["ask", "known_model"]
 
 
 def ask(
@@ -47,7 +47,7 @@ def ask(
         with spending(None):
             return kind.get_response(provider, prompt, source, model_name, **keywords)  # type: ignore[arg-type]
 
-    model = _known(provider, model_name)
+    model = known_model(provider, model_name)
     wanted = model_class if "model_class" in keywords else None
     size = file_bytes(files)
     return make_call(
@@ -59,7 +59,7 @@ def ask(
     )
 
 
-def _known(provider: BaseLLM, model_name: str | None) -> ModelConfig:
+def known_model(provider: BaseLLM, model_name: str | None) -> ModelConfig:
     """What is known of a model; an override may call models that no one else knows."""
     try:
         return provider.resolve(model_name)

@@ -17,6 +17,8 @@ def time_text(iso: str) -> str:
 def facts_of(result: CaseResult) -> Iterator[tuple[str, str]]:
     """The facts about a call, as names and texts."""
     yield "origin", result.source_of_reply
+    if result.fallback:
+        yield "answered by the fallback", result.fallback
     if result.counts is not None:
         yield "values", str(result.counts)
     if result.usage is not None:

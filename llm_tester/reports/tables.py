@@ -73,7 +73,7 @@ def _sums_row(row: Column | PromptRow, accuracy: float | None, cases: str) -> Ro
         "model": row.model,
         "provider and model": row.column,
         "accuracy": points(accuracy),
-        "cases": cases,
+        "cases": cases + (f"; {row.fallbacks} of {row.answered} replies by fallbacks" if row.fallbacks else ""),
         **{name: str(getattr(row, name)) for name in OUTCOMES},
         "in": str(row.prompt_tokens),
         "out": str(row.completion_tokens),

@@ -197,6 +197,7 @@ def _side(groups: Sequence[Group]) -> Side:
         invalid=sum(total.invalid for total in totals),
         cost_usd=_mean([group.cost_usd for group in groups]),
         seconds=_mean([total.per_reply(total.seconds) for total in totals]),
+        fallbacks=sum(total.fallbacks for total in totals),
     )
 
 

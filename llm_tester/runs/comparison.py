@@ -27,6 +27,7 @@ class Side(Record):
         invalid: how many of them are invalid.
         cost_usd: mean USD of a reply; None if one is unknown.
         seconds: mean seconds of a reply; None without a reply.
+        fallbacks: how many replies another model gave.
     """
 
     accuracy: float | None
@@ -34,6 +35,7 @@ class Side(Record):
     invalid: int
     cost_usd: float | None
     seconds: float | None
+    fallbacks: int = 0
 
 
 class FieldChange(Record):
@@ -92,6 +94,13 @@ class _Change(OfModel):
         before, after = (side.accuracy if side else None for side in (self.before, self.after))
         return None if before is None or after is None else after - before
 
+    def _by_fallbacks(self) -> list[str]:
+        """How many replies are not the model's own, then and now; nothing if all are."""
+        counts = [(side.fallbacks, side.replies) for side in (self.before, self.after) if side]
+        if not any(fallbacks for fallbacks, _ in counts):
+            return []
+        return [f"replies by fallbacks {' → '.join(f'{fallbacks} of {replies}' for fallbacks, replies in counts)}"]
+
     def accuracies(self) -> tuple[str, str]:
         """The accuracy then and now, as texts."""
         return _points(self.before), _points(self.after)
@@ -119,7 +128,7 @@ class CaseChange(_Change):
         if self.before and self.after and (self.before.invalid or self.after.invalid):
             counts = (f"{side.invalid} of {side.replies}" for side in (self.before, self.after))
             found.append(f"invalid replies {' → '.join(counts)}")
-        return found
+        return [*found, *self._by_fallbacks()]
 
     def details(self, most_fields: int) -> list[str]:
         """The remarks and the first changed fields, in one text each."""
@@ -161,8 +170,8 @@ class ModelChange(_Change):
         return f"{self.verdict}: {self.column}: {'; '.join(rest)}"
 
     def reasons(self) -> list[str]:
-        """Lost replies, and the repeats that would settle the comparison."""
-        found = []
+        """Replies of fallbacks, lost replies, and the repeats that would settle the comparison."""
+        found = self._by_fallbacks()
         if self.lost:
             names = ", ".join(self.lost[:3]) + (" and more" if len(self.lost) > 3 else "")
             found.append(f"{counted(len(self.lost), 'case')} lost the reply: {names}")

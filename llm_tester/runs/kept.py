@@ -116,6 +116,9 @@ def is_keepable(provider: BaseLLM) -> bool:
     Only those of this package's own classes may: what a user's class makes of a reply is in no fingerprint. Inside an
     open cassette or with an injected fault the wire is what is tested.
     """
+    if provider.config.fallback:
+        # A recording may be another provider's, of which the fingerprint says nothing.
+        return False
     own = all(base.__module__.partition(".")[0] in ("llm_tester", "abc", "builtins") for base in type(provider).__mro__)
     return own and provider.uses_http and current() is None and not injected_faults()
 
@@ -151,7 +154,7 @@ def fingerprint(
         "versions": _versions(provider.config.provider_type, known.name),
         "environment": sorted(_environment(provider.config.provider_type, known.name)),
         "class": f"{type(provider).__mro__[1].__module__}:{type(provider).__mro__[1].__qualname__}",
-        "entry": provider.config.model_dump(mode="json"),
+        "entry": provider.config.model_dump(mode="json", exclude={"fallback"}),
         "model": known.model_dump(mode="json"),
         "price": asdict(provider.price(model)) | {"source": config.price_source},
         "texts": list(texts),

@@ -156,6 +156,12 @@ class CaseResult(OfModel, OfCase):
         return (*self.key, self.provider, self.model)
 
     @property
+    def fallback(self) -> str | None:
+        """`<provider>:<model>` of the fallback that answered; None if none did."""
+        by = (self.usage.provider, self.usage.model) if self.usage else ("", "")
+        return None if "" in by or by == (self.provider, self.model) else ":".join(by)
+
+    @property
     def explanation(self) -> str | None:
         """What is wrong, and the command that fixes it if there is one; None if nothing is wrong."""
         return f"{self.problem}; to record: {self.command}" if self.command and self.is_incomplete else self.problem

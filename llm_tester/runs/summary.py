@@ -27,6 +27,7 @@ class Sums(Record):
         cost_usd: USD of all replies whose cost is known, replays included.
         unknown: the replies whose cost is unknown; if there are any, `cost_usd` is a lower bound.
         seconds: seconds of all replies.
+        fallbacks: the replies that another model gave, because this one did not answer.
     """
 
     answered: int
@@ -38,6 +39,7 @@ class Sums(Record):
     cost_usd: float
     unknown: int
     seconds: float
+    fallbacks: int
 
     @property
     def ok(self) -> int:
@@ -222,6 +224,7 @@ def _sums(results: Iterable[CaseResult]) -> Sums:
         cost_usd=sum(usage.total_cost or 0.0 for usage in usages),
         unknown=sum(usage.total_cost is None for usage in usages),
         seconds=sum(usage.elapsed_seconds for usage in usages),
+        fallbacks=sum(result.fallback is not None for result in results),
     )
 
 

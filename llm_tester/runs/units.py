@@ -16,9 +16,9 @@ from ..cassettes.network import Offline, network
 from ..cassettes.secrets import default_scrubber
 from ..errors import BudgetError, CaseError, CassetteMismatch, ConfigError, LLMTesterError, ProviderError, StoppedError
 from ..llms import llm_registry
-from ..llms.ask import ask
 from ..llms.base import BaseLLM
 from ..llms.budget import Limits, expecting
+from ..llms.fallback import ask_in_order, candidates
 from ..settings import CONFIG_VARIABLE, activate, settings
 from ..tokens import rough_tokens
 from ..usage import UsageData
@@ -188,20 +188,22 @@ def _run(unit: Unit, results: list[CaseResult]) -> None:
         _keep(unit, made_from, results)
 
 
-def limits_of(unit: Unit, provider: BaseLLM) -> Limits:
-    """What one live call of a unit can cost."""
+def limits_of(unit: Unit, provider: BaseLLM, model: str | None = None) -> Limits:
+    """What one live call of a unit can cost; its own model if None."""
     case = unit.case
     with expecting(expected_size(case)):
         return provider.limits(
-            case.prompt, case.source, unit.model, model_class=case.model_class(), files=case.attachments()
+            case.prompt, case.source, model or unit.model, model_class=case.model_class(), files=case.attachments()
         )
 
 
 def worst_usd(unit: Unit) -> float | None:
-    """The most that one live call of a unit may cost, in USD; None if that is unknown."""
+    """The most that one live call of a unit, or of a fallback, may cost, in USD; None if that is unknown."""
     try:
         provider = llm_registry.get_llm_provider(unit.provider)
-        return limits_of(unit, provider).worst_usd if provider else None
+        asked = candidates(provider, unit.model) if provider else []
+        amounts = [limits_of(unit, other.provider, other.model).worst_usd for other in asked]
+        return max((usd for usd in amounts if usd is not None), default=None) if None not in amounts else None
     except LLMTesterError:
         return None
 
@@ -221,10 +223,10 @@ def _opened(unit: Unit, planned: Plan, provider: BaseLLM) -> AbstractContextMana
     if planned.mode is None:
         return live()
     config, entry = settings().config, provider.config
-    ignore = (*config.ignore, *entry.ignore)
-    return use_cassette(
-        unit.path, planned.mode, origin=entry.origin, again=unit.command, ignore=ignore, allow=config.allow
-    )
+    ignore = (*config.ignore, *(path for other in candidates(provider) for path in other.provider.config.ignore))
+    # A fallback is not the entry's origin; each call writes its own.
+    origin = None if entry.fallback else entry.origin
+    return use_cassette(unit.path, planned.mode, origin=origin, again=unit.command, ignore=ignore, allow=config.allow)
 
 
 def unused_interactions(unit: Unit) -> list[Interaction]:
@@ -302,13 +304,15 @@ def _run_once(unit: Unit, number: int, provider: BaseLLM, cassette: Cassette | N
         wanted = case.model_class()
         mode = provider.schema_mode(unit.model, wanted)
         with expecting(expected_size(case)):
-            reply, usage = ask(provider, case.prompt, case.source, unit.model, model_class=wanted, files=files)
+            reply, usage = ask_in_order(provider, case.prompt, case.source, unit.model, model_class=wanted, files=files)
     except (Exception, CassetteMismatch, SystemExit) as error:  # noqa: BLE001 (each repeat fails by itself)
         return _failed(unit, number, error, cassette)
     values = {**_redacted(reply, usage), "schema_mode": mode}
     if cassette:
         values |= {"cassette": str(cassette.path), **(_age(unit, cassette.age_days()) if usage.replayed else {})}
     try:
+        if provider.config.fallback and (other := llm_registry.get_llm_provider(usage.provider)):
+            values["schema_mode"] = other.schema_mode(usage.model, wanted)
         return _result(unit, number, **values, **_scored(case, values["reply"], usage, wanted))
     except (Exception, SystemExit) as error:  # noqa: BLE001 (the reply was paid for, so it is kept)
         return _failed(unit, number, error).model_copy(update=values)

@@ -3,10 +3,9 @@
 import logging
 from collections.abc import Iterable, Sequence
 
-from ..errors import ConfigError, suggest
-from ..llms import llm_registry
-from ..llms.ask import ask
+from ..errors import ConfigError
 from ..llms.base import BaseLLM, File, WantedModel
+from ..llms.fallback import ask_in_order, started
 from ..usage import UsageData
 
 __all__ = ["ProviderManager"]
@@ -31,7 +30,7 @@ class ProviderManager:
         self.initialization_errors: dict[str, str] = {}
         for name in self.providers:
             try:
-                self.provider_instances[name] = _start(name)
+                self.provider_instances[name] = started(name)
             except ConfigError as error:
                 log.warning("%s", error)
                 self.initialization_errors[name] = str(error)
@@ -46,7 +45,7 @@ class ProviderManager:
         model_class: WantedModel | None = None,
         files: Sequence[File] = (),
     ) -> tuple[str, UsageData | None]:
-        """Asks a provider; see `BaseLLM.get_response` for the arguments and the errors.
+        """Asks a provider, and its fallbacks; see `BaseLLM.get_response` for the arguments and the errors.
 
         Args:
             provider: its name; one that the manager was not made with is started now.
@@ -55,7 +54,7 @@ class ProviderManager:
             ConfigError: it cannot start, or there is none of that name.
         """
         instance = self.instance(provider)
-        return ask(instance, prompt, source, model_name, model_class=model_class, files=files)
+        return ask_in_order(instance, prompt, source, model_name, model_class=model_class, files=files)
 
     def instance(self, provider: str) -> BaseLLM:
         """A provider by its name; one that the manager was not made with is started now.
@@ -66,13 +65,5 @@ class ProviderManager:
         if provider in self.initialization_errors:
             raise ConfigError(self.initialization_errors[provider])
         if provider not in self.provider_instances:
-            self.provider_instances[provider] = _start(provider)
+            self.provider_instances[provider] = started(provider)
         return self.provider_instances[provider]
-
-
-def _start(name: str) -> BaseLLM:
-    instance = llm_registry.get_llm_provider(name)
-    if instance is None:
-        hint = suggest(name, llm_registry.discover_providers(), "see `llm-tester providers`")
-        raise ConfigError(f"there is no provider {name!r}; add its entry to providers in config.json; {hint}")
-    return instance
