@@ -11,11 +11,13 @@ from standins import Fault, StandIn
 
 from llm_tester import BaseLLM, LLMTester, RunResult, UsageData
 from llm_tester.errors import BudgetError, ConfigError, ProviderError, RateLimitError, ServerError
+from llm_tester.estimate import estimate
 from llm_tester.llms.budget import Budget, spending
 from llm_tester.llms.llm_registry import get_llm_provider
 from llm_tester.llms.provider_factory import register_provider_class
 from llm_tester.reports import html, markdown
 from llm_tester.runs.baseline import compare_runs
+from llm_tester.runs.kept import is_keepable
 from llm_tester.runs.summary import summarize
 from llm_tester.testing import faults
 from llm_tester.utils.provider_manager import ProviderManager
@@ -36,6 +38,11 @@ class Setup:
         for entry in entries.values():
             entry["max_attempts"] = 1
         entries["one"] |= {"fallback": fallback, **more}
+        self._write(entries)
+
+    def change(self, name: str, **fields: Any) -> None:
+        entries = json.loads((self.directory / "config.json").read_text())["providers"]
+        entries[name] |= fields
         self._write(entries)
 
     def fail(self, name: str, *failures: Fault) -> None:
@@ -59,10 +66,14 @@ def setup(tmp_path: Path, write_config: Write, standin: Start) -> Setup:
     return Setup(tmp_path, write_config, standin)
 
 
-def worst_of(name: str) -> float:
+def provider_of(name: str) -> BaseLLM:
     provider = get_llm_provider(name)
     assert provider is not None
-    worst = provider.limits("Extract.", "A lamp.").worst_usd
+    return provider
+
+
+def worst_of(name: str) -> float:
+    worst = provider_of(name).limits("Extract.", "A lamp.").worst_usd
     assert worst
     return worst
 
@@ -84,25 +95,23 @@ def test_the_fallback_answers_and_the_usage_says_who_did_not(setup: Setup, statu
     assert usage.failed_seconds > 0
 
 
-def test_without_a_fallback_and_on_the_provider_itself_nothing_else_is_asked(setup: Setup) -> None:
+def test_a_call_of_the_provider_itself_does_not_fall_back(setup: Setup) -> None:
     setup.entries(["two"])
     setup.fail("one", Fault(status=500))
-    provider = get_llm_provider("one")
-    assert provider is not None
     with pytest.raises(ServerError):
-        provider.get_response("Extract.", "A lamp.")
+        provider_of("one").get_response("Extract.", "A lamp.")
     assert setup.asked() == {"one": 1, "two": 0, "three": 0}
 
 
 def test_the_class_of_the_error_chooses_who_is_asked(setup: Setup) -> None:
-    """By default a 400 is the request's own fault, and no one else is asked; an entry may say otherwise."""
+    """By default a 400 is the request's own fault, and no one else is asked. An entry may say otherwise."""
     setup.entries(["two"])
     setup.fail("one", Fault(status=400))
     with pytest.raises(ProviderError, match="one") as refused:
         setup.ask()
     assert refused.value.attempts == 1
     assert "did not answer" not in str(refused.value)
-    setup.entries([{"to": "two", "on": ["ServerError"]}, {"to": "three:small", "on": ["BadRequestError"]}])
+    setup.entries([{"to": "two", "on": ["ServerError"]}, {"to": "three:small", "on": ["ProviderError"]}])
     setup.fail("one", Fault(status=400))
     assert setup.ask()[1].provider == "three"
     assert setup.asked() == {"one": 2, "two": 0, "three": 1}
@@ -153,12 +162,14 @@ def test_classes_that_override_get_response_can_fall_back_and_be_fallen_back_to(
 def test_a_run_counts_both_and_shows_that_a_reply_is_not_the_models_own(setup: Setup) -> None:
     """The results, the costs, the tables and a comparison."""
     setup.entries(["two"])
+    setup.change("two", structured_output="off")
     before = setup.run("off")
     setup.fail("one", Fault(reset=True))
     tester = LLMTester(["one"], setup.directory / "cases")
     run = tester.run_tests(record="off")
     [result] = run.results
     assert (result.provider, result.fallback, result.accuracy) == ("one", "two:small", 100.0)
+    assert result.schema_mode == "off"
     assert result.usage is not None
     assert result.usage.total_cost
     assert result.usage.failed_cost
@@ -176,8 +187,8 @@ def test_a_replay_has_the_same_answers_from_the_same_providers_without_any_key(
     setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first repeat was the fallback's and the second the model's own; nothing is sent, and nothing is kept."""
-    key = {"env_key": "ONE_API_KEY", "ignore": ["$.user"]}
-    setup.entries(["two"], **key)
+    own = {"env_key": "ONE_API_KEY", "origin": "stand-in: one"}
+    setup.entries(["two"], **own)
     monkeypatch.setenv("ONE_API_KEY", "-".join(["a", "key"]))
     setup.fail("one", Fault(status=500))
     recorded = setup.run("once", repeats=2)
@@ -190,11 +201,38 @@ def test_a_replay_has_the_same_answers_from_the_same_providers_without_any_key(
         assert [(usage.provider, usage.replayed) for usage in usages] == [("two", True), ("one", True)]
         assert [result.reply for result in replay.results] == [result.reply for result in recorded.results]
         assert usages[0].notes == ("one:small did not answer when this was recorded",)
-        assert usages[0].origin == setup.servers["two"].url.removeprefix("http://")
+        origins = [setup.servers["two"].url.removeprefix("http://"), "stand-in: one"]
+        assert [usage.origin for usage in usages] == origins
     assert setup.asked() == asked
     # Without the fallback, the recording is not the model's.
-    setup.entries([], **key)
+    setup.entries([], **own)
     assert [result.error for result in setup.run("none", repeats=2).results] == [None, "CassetteMismatch"]
+
+
+def test_what_the_fallback_ignores_is_not_recorded(setup: Setup) -> None:
+    setup.entries(["two"])
+    setup.change("two", ignore=["$.messages[0].content"])
+    setup.fail("one", Fault(status=500))
+    setup.run("once")
+    [path] = (setup.directory / "cassettes").rglob("*.yaml")
+    assert "Extract the product" not in path.read_text()
+
+
+def test_replies_of_an_entry_with_fallbacks_are_not_kept(setup: Setup) -> None:
+    setup.entries(["two"], provider_type="openai")
+    setup.change("two", provider_type="openai")
+    assert [is_keepable(provider_of(name)) for name in ("one", "two")] == [False, True]
+
+
+def test_the_most_that_a_call_can_cost_is_that_of_the_dearest(setup: Setup) -> None:
+    setup.entries(["two"])
+    [alone] = estimate(LLMTester(["one"], setup.directory / "cases"), record="off")
+    dear = {"name": "dear", "cost_input": 20, "cost_output": 80, "max_output_tokens": 100}
+    setup.change("two", models=[dear])
+    [both] = estimate(LLMTester(["one"], setup.directory / "cases"), record="off")
+    assert alone.worst_usd
+    assert both.worst_usd == pytest.approx(10 * alone.worst_usd)
+    assert both.cost_usd == alone.cost_usd
 
 
 def test_an_injected_fault_meets_the_first_one_in_a_replay_too(setup: Setup) -> None:
@@ -235,10 +273,7 @@ def test_a_fallback_that_cannot_be_used_is_named_before_anything_is_sent(
 def test_entries_that_name_each_other_end(setup: Setup) -> None:
     """Only the list of the entry that is asked counts."""
     setup.entries(["two", "one:small"])
-    path = setup.directory / "config.json"
-    config = json.loads(path.read_text())
-    config["providers"]["two"]["fallback"] = ["one"]
-    setup._write(config["providers"])
+    setup.change("two", fallback=["one"])
     for name in ("one", "two"):
         setup.fail(name, Fault(status=429))
     with pytest.raises(RateLimitError):
