@@ -213,7 +213,10 @@ UNREADABLE = {
     "a bomb": (bomb().encode(), "its YAML aliases unfold to more than the file holds"),
     "a circle": (b"format: 1\nx: &a [*a]\ninteractions: []", "its YAML aliases unfold to more"),
     "a python object": (b"format: 1\ninteractions: [!!python/object:os.system x]", "not YAML .could not determine"),
-    "deep": (b"format: 1\ninteractions: " + b"[" * 5000 + b"]" * 5000, "is not whole|nested deeper|nesting depth|recursion depth"),
+    "deep": (
+        b"format: 1\ninteractions: " + b"[" * 5000 + b"]" * 5000,
+        "is not whole|nested deeper|nesting depth|recursion depth",
+    ),
     "a deep body": (
         _interaction("{json: " + "[" * 5000 + "]" * 5000 + "}"),
         "is not whole|nested deeper|nesting depth|recursion depth",
