@@ -8,7 +8,7 @@ rules.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from decimal import Context, Decimal, localcontext
 from itertools import pairwise
 from typing import Annotated
@@ -52,12 +52,11 @@ class Tokens:
     reasoning_tokens: int = 0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name, value in vars(self).items():
             if type(value) is not int:
-                raise TypeError(f"{field.name} must be an int, found {value!r}")
+                raise TypeError(f"{name} must be an int, found {value!r}")
             if value < 0:
-                raise ValueError(f"{field.name} must not be negative, found {value}")
+                raise ValueError(f"{name} must not be negative, found {value}")
         if self.cached_tokens + self.cache_write_tokens > self.prompt_tokens:
             raise ValueError(f"cached_tokens and cache_write_tokens are more than prompt_tokens in {self}")
         if self.reasoning_tokens > self.completion_tokens:

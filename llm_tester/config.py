@@ -5,6 +5,7 @@ directory; there need not be one. The package's own providers are in `llm_tester
 entry of the same name in the global config is laid over them, field by field.
 """
 
+import functools
 import json
 import re
 from collections import Counter
@@ -161,6 +162,11 @@ def _named(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
+@functools.lru_cache(maxsize=1024)
+def _own_variable(name: str) -> str:
+    return re.sub(r"[^A-Z0-9]+", "_", name.upper()) + "_API_KEY"
+
+
 class ProviderConfig(_Strict):
     """One provider: what its config entry says.
 
@@ -262,7 +268,7 @@ class ProviderConfig(_Strict):
 
     def own_variable(self) -> str:
         """The variable of the key if the entry has its own `api_base` and no `env_key`."""
-        return re.sub(r"[^A-Z0-9]+", "_", self.name.upper()) + "_API_KEY"
+        return _own_variable(self.name)
 
     def default(self) -> str | None:
         """The name of the default model: `default_model`, else the one marked, else the first enabled one."""

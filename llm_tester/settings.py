@@ -194,6 +194,8 @@ def settings() -> Settings:
     Raises:
         ConfigError: the file that `LLM_TESTER_CONFIG` or `activate` names is missing, or cannot be used.
     """
+    if (found := _active.settings) is not None:
+        return found
     watch()
     with _active.lock:
         if _active.settings is None:

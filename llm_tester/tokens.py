@@ -38,6 +38,8 @@ def count_tokens_upper(text: str) -> int:
     marks, a default system prompt, and instructions for tools (346 at Anthropic). Schemas and tools have to be part of
     the text; images, files, and what the provider fetches by itself are not covered.
     """
+    if text.isascii():
+        return len(text) + _ADDED_TOKENS
     plain, normal = (len(form.encode("utf-8", "surrogatepass")) for form in (text, unicodedata.normalize("NFKC", text)))
     return max(plain, normal) + _ADDED_TOKENS
 

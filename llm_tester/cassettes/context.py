@@ -79,13 +79,16 @@ def current() -> Cassette | None:
 
 def injected_faults() -> tuple[Injected, ...]:
     """The faults of the calling context, the innermost first."""
-    return tuple(entry for entry in injected.get() if not entry.closed)
+    entries = injected.get()
+    return tuple(entry for entry in entries if not entry.closed) if entries else ()
 
 
 def is_offline() -> bool:
     """Whether no request of the calling context is sent: a cassette that only replays, or a fault, answers them all."""
-    cassette = current()
-    return (cassette is not None and cassette.replays_only) or any(entry.fault.endless for entry in injected_faults())
+    if (cassette := current()) is not None and cassette.replays_only:
+        return True
+    faults = injected_faults()
+    return bool(faults) and any(entry.fault.endless for entry in faults)
 
 
 def replaying() -> Offline | None:

@@ -13,6 +13,7 @@ appends may leave a part of one, which `reading` then leaves out.
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -130,6 +131,7 @@ def cassette_path(root: str | Path, *parts: str) -> Path:
     return Path(root, *folders, f"{last}.yaml")
 
 
+@functools.lru_cache(maxsize=1024)
 def _safe(part: str) -> str:
     raw = part.encode("utf-8", "surrogatepass")
     encoded = quote(raw, safe="").replace("~", "%7E")

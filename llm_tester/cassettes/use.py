@@ -114,8 +114,9 @@ def _log_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
     return record
 
 
-@contextlib.contextmanager
-def call(*, over_http: bool = True, timeout: float | None = None, max_reply_bytes: int | None = None) -> Iterator[Call]:
+def call(
+    *, over_http: bool = True, timeout: float | None = None, max_reply_bytes: int | None = None
+) -> contextlib.AbstractContextManager[Call]:
     """Collects the exchanges of one attempt; see `calls.call`.
 
     Args:
@@ -127,8 +128,7 @@ def call(*, over_http: bool = True, timeout: float | None = None, max_reply_byte
     network.inherit()
     if over_http:
         _process.patch()
-    with calls.call(timeout, max_reply_bytes) as scope:
-        yield scope
+    return calls.call(timeout, max_reply_bytes)
 
 
 @contextlib.contextmanager

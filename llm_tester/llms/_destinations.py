@@ -4,6 +4,7 @@ A variable that is known as a service's own is sent to that service and to this 
 user's own, made for the address that the entry names.
 """
 
+import functools
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -78,8 +79,8 @@ def refusal(variables: Iterable[str], params: object, address: str | None) -> st
     Returns:
         What is refused and what to do; None if each of them may be sent.
     """
-    host = _host(address) if address else None
-    if host is None or stays(host, looked_up=False) or host in os.environ.get(ALLOW_VARIABLE, "").lower().split():
+    host = _host_elsewhere(address) if address else None
+    if host is None or host in os.environ.get(ALLOW_VARIABLE, "").lower().split():
         return None
     for variable in filter(settings().key, (*variables, *sorted(variables_of(params)))):
         owners = _owners(variable)
@@ -92,11 +93,14 @@ def refusal(variables: Iterable[str], params: object, address: str | None) -> st
     return None
 
 
-def _host(address: str) -> str:
+@functools.lru_cache(maxsize=256)
+def _host_elsewhere(address: str) -> str | None:
+    """The host of an address; None if it is this machine."""
     try:
-        return (urlsplit(address if "://" in address else f"https://{address}").hostname or address).lower()
+        host = (urlsplit(address if "://" in address else f"https://{address}").hostname or address).lower()
     except ValueError:
-        return address
+        host = address
+    return None if stays(host, looked_up=False) else host
 
 
 def _belongs(host: str, owners: Iterable[str]) -> bool:

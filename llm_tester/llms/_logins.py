@@ -256,7 +256,10 @@ _LOGINS: Mapping[str, Login] = {
 }
 
 
+_UNSENDABLE = re.compile("[^!-~]")
+
+
 def unsendable(key: str) -> str | None:
     """Why a key cannot be the value of an HTTP header; None if it can."""
-    bad = re.search("[^!-~]", key)
+    bad = _UNSENDABLE.search(key)
     return bad and f"its character {bad.start() + 1} of {len(key)} is a space, a line break or not ASCII"

@@ -7,7 +7,7 @@ from ..config import ModelConfig
 from ..pricing import Price
 from .budget import Limits
 
-__all__ = ["completed", "limits", "most_output", "texts_of"]
+__all__ = ["completed", "limits", "most_output", "output_limit", "texts_of"]
 
 # Fields of `ModelConfig` that LiteLLM's data has under one name or another, the first that is there.
 _ENTRY_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -44,9 +44,16 @@ def completed(model: ModelConfig, price: Price | None, entry: Mapping[str, Any])
     return model.model_copy(update={field: value for field, value in found.items() if value is not None})
 
 
-def most_output(entry: Mapping[str, Any]) -> int | None:
-    """The tokens that a model can write at most, by LiteLLM's data; None if it does not say."""
-    return next((entry[name] for name in _ENTRY_NAMES["max_output_tokens"] if entry.get(name)), None)
+def most_output(params: Mapping[str, Any], model: ModelConfig, entry: Mapping[str, Any]) -> int | None:
+    """The output tokens that a call allows; None if neither the config nor LiteLLM's data limits them."""
+    of_model = model.max_output_tokens or entry.get("max_output_tokens") or entry.get("max_tokens")
+    allowed: int | None = output_limit(params) or of_model
+    return allowed and allowed * texts_of(params)
+
+
+def output_limit(params: Mapping[str, Any]) -> int | None:
+    """The limit of a text that the entry's params set; None if they set none."""
+    return params.get("max_tokens") or params.get("max_completion_tokens")
 
 
 def texts_of(params: Mapping[str, Any]) -> int:
@@ -65,7 +72,7 @@ def limits(price: Price | None, prompt_tokens: int, most_output: int | None, res
         reserved_output: the output to set money aside for; the hard limit if there is one.
     """
     if price is None:
-        return Limits(None, None, prompt_tokens, most_output)
+        return Limits(None, None, prompt_tokens)
     rates = (price, *price.tiers)
     dearest_in = max(max(rate.input, rate.cache_write or 0, rate.cached_input or 0) for rate in rates)
     dearest_out = max(max(rate.output, rate.reasoning or 0) for rate in rates)
@@ -74,7 +81,7 @@ def limits(price: Price | None, prompt_tokens: int, most_output: int | None, res
         return (prompt_tokens * dearest_in + output * dearest_out) / 1e6 + price.per_request
 
     if not dearest_out:
-        return Limits(usd(0), usd(0), prompt_tokens, most_output)
+        return Limits(usd(0), usd(0), prompt_tokens)
     if most_output is None:
         return Limits(None, usd(reserved_output), prompt_tokens)
-    return Limits(usd(most_output), usd(min(reserved_output, most_output)), prompt_tokens, most_output)
+    return Limits(usd(most_output), usd(min(reserved_output, most_output)), prompt_tokens)

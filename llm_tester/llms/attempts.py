@@ -5,6 +5,7 @@ and what the reply's body was.
 """
 
 import copy
+import functools
 import logging
 import re
 import time
@@ -98,7 +99,13 @@ class _Failures:
 
 
 def make_call(
-    provider: "BaseLLM", model: ModelConfig, api: Api, limits: Cost, max_attempts: int | None = None
+    provider: "BaseLLM",
+    model: ModelConfig,
+    api: Api,
+    limits: Cost,
+    max_attempts: int | None = None,
+    *,
+    prompt_length: int = 0,
 ) -> tuple[str, UsageData]:
     """Calls a provider's API until it replies, as often as its entry allows.
 
@@ -108,6 +115,7 @@ def make_call(
         api: makes one request; what `_call_llm_api` returns.
         limits: computes what one attempt can cost.
         max_attempts: tries in all; the entry's if None.
+        prompt_length: characters of the prompt; no more tokens than these need no `limits`.
 
     Returns:
         The reply's text and its usage.
@@ -122,7 +130,7 @@ def make_call(
     failures, last = _Failures(), None
     while True:
         try:
-            return _attempt(provider, model, api, limits, failures)
+            return _attempt(provider, model, api, limits, failures, prompt_length)
         except (BudgetError, StoppedError, _TooLate) as error:
             if last is None:
                 raise
@@ -138,7 +146,7 @@ def make_call(
 
 
 def _attempt(
-    provider: "BaseLLM", model: ModelConfig, api: Api, limits: Cost, failures: _Failures
+    provider: "BaseLLM", model: ModelConfig, api: Api, limits: Cost, failures: _Failures, prompt_length: int
 ) -> tuple[str, UsageData]:
     """Makes one attempt under the budget; what fails is added to the failures.
 
@@ -181,7 +189,8 @@ def _attempt(
             elif made[2] is not None:
                 reservation.settle(made[2])
             raise ours from without_key(error)
-        usage = usage.model_copy(update={"notes": (*usage.notes, *_remarks(usage, limits()))})
+        if remarks := tuple(_remarks(usage, provider.most_output(model), limits, prompt_length)):
+            usage = usage.model_copy(update={"notes": (*usage.notes, *remarks)})
         passage.settle(usage.total_tokens, replayed=usage.replayed)
         own = usage.failed_cost or 0.0
         if usage.spent_usd is not None:
@@ -271,11 +280,13 @@ def _reported(used: object, call: cassettes.Call, around: float, asked: Mapping[
     elif used is not None:
         facts["notes"] = (f"the usage is of type {type(used).__name__}, expected a dict or a UsageData",)
     # The transport's clock leads; a class may measure by itself what no recorder sees.
-    if call.seconds is not None:
-        facts["elapsed_seconds"] = call.seconds
+    if (seconds := call.seconds) is not None:
+        facts["elapsed_seconds"] = seconds
     elif call.is_replay:
         unknown = "the recording does not say how long the exchange took; the seconds are those of the replay"
         facts["notes"] = (*facts.get("notes", ()), unknown)
+    if facts.get("elapsed_seconds") is None:
+        facts["elapsed_seconds"] = around
     if call.replayed or call.recorded:
         facts["origin"] = call.metadata("origin")
     if call.is_replay:
@@ -286,15 +297,18 @@ def _reported(used: object, call: cassettes.Call, around: float, asked: Mapping[
     return usage if is_timed else usage.model_copy(update={"elapsed_seconds": around})
 
 
-def _remarks(usage: UsageData, limits: Limits) -> Iterator[str]:
+def _remarks(usage: UsageData, most_output: int | None, limits: Cost, prompt_length: int) -> Iterator[str]:
     """What a reply's usage says that the call did not ask for."""
     if usage.answered_model and not _is_same(usage.model, usage.answered_model):
         yield f"{usage.answered_model} answered, and {usage.model} was asked for"
-    for name, most in (("prompt_tokens", limits.prompt_tokens), ("completion_tokens", limits.completion_tokens)):
+    # The bound has at least one token for each character.
+    most_input = limits().prompt_tokens if usage.prompt_tokens > prompt_length else None
+    for name, most in (("prompt_tokens", most_input), ("completion_tokens", most_output)):
         if most is not None and (found := getattr(usage, name)) > most:
             yield f"{name} ({found}) are more than the call allowed ({most})"
 
 
+@functools.lru_cache(maxsize=256)
 def _is_same(asked: str, answered: str) -> bool:
     """Whether two names may be those of one model: `gpt-4o` and `gpt-4o-2024-08-06`, `vendor/x-latest` and `x-2506`."""
     names = [re.split("[/:]", name.lower())[-1].removesuffix("-latest") for name in (asked, answered)]

@@ -147,7 +147,7 @@ class BaseLLM(ABC):
             return self._call_llm_api(text, self.config.system_prompt, model.name, model, **keywords)
 
         size = file_bytes(files)
-        return make_call(self, model, api, lambda: self.limits_of(model, text, wanted, size))
+        return make_call(self, model, api, lambda: self.limits_of(model, text, wanted, size), prompt_length=len(text))
 
     def schema_mode(self, model_name: str | None = None, model_class: WantedModel | None = None) -> SchemaMode:
         """How a model is asked for a pydantic class.
@@ -280,11 +280,10 @@ class BaseLLM(ABC):
 
     def missing_key(self, model_name: str | None = None) -> str | None:
         """What a live call lacks: a variable that is set and may be sent, and what to do; None if nothing."""
-        if problem := self._refusal(self.key_variables(model_name), self.config.api_base):
+        variables = self.key_variables(model_name)
+        if problem := self._refusal(variables, self.config.api_base):
             return problem
-        optional = self.config.env_key is None and self.config.api_base
-        variables = () if optional else self.key_variables(model_name)
-        if not variables or self._key(model_name):
+        if (self.config.env_key is None and self.config.api_base) or not variables or self._key(model_name):
             return None
         return f"set {any_of(variables)} in the environment or in {settings().dotenv_path}"
 
@@ -385,13 +384,14 @@ class BaseLLM(ABC):
         For a budget, if the entry's params set no limit, the output is the size of reply that the budget expects.
         """
         prompt = count_tokens_upper(self._request_text(text, wanted)) + file_bytes
-        limit = self.config.params.get("max_tokens") or self.config.params.get("max_completion_tokens")
-        budget = active_budget()
-        texts = model_facts.texts_of(self.config.params)
+        most, budget = self.most_output(model), active_budget()
+        texts, limit = model_facts.texts_of(self.config.params), model_facts.output_limit(self.config.params)
         expected = budget.reply_tokens(f"{self.config.name}, {model.name}", texts) if budget else expected_tokens()
-        allowed = limit or model.max_output_tokens or model_facts.most_output(self._entry(model))
-        most, reserved = allowed and allowed * texts, limit * texts if limit else expected
-        return model_facts.limits(self.price_of(model).chosen, prompt, most, reserved)
+        return model_facts.limits(self.price_of(model).chosen, prompt, most, limit * texts if limit else expected)
+
+    def most_output(self, model: ModelConfig) -> int | None:
+        """The output tokens that one attempt allows; None if nothing limits them."""
+        return model_facts.most_output(self.config.params, model, self._entry(model))
 
 
 def _name_of(kind: type) -> str:

@@ -39,13 +39,11 @@ class Limits(NamedTuple):
         reserve_usd: USD to set aside under a budget: the worst case, or an estimate if nothing limits the reply; None
             if the price is unknown.
         prompt_tokens: the input at most, in tokens; None if unknown.
-        completion_tokens: the output at most, in tokens; None if nothing limits it.
     """
 
     worst_usd: float | None = None
     reserve_usd: float | None = None
     prompt_tokens: int | None = None
-    completion_tokens: int | None = None
 
 
 class Share(NamedTuple):

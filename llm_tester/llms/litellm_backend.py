@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import re
 import warnings
 from types import ModuleType
 from typing import Any
@@ -37,6 +38,11 @@ _WITHOUT_SCHEMA = (
     "text-completion-openai triton v0 volcengine watsonx_text"
 )
 
+# What LiteLLM warns of, and the filter that this makes.
+_READ_ONLY = r"Items? .* `ReadOnly` qualifier"
+_IGNORED = ("ignore", re.compile(_READ_ONLY, re.IGNORECASE), UserWarning, None, 0)
+_LOGGERS = [logging.getLogger(name) for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")]
+
 
 @functools.cache
 def _litellm() -> ModuleType:
@@ -56,10 +62,11 @@ def _litellm() -> ModuleType:
 
 def _silence() -> None:
     """Keeps what LiteLLM logs and warns off the terminal: a failed call is an error of ours, and says why."""
-    warnings.filterwarnings("ignore", r"Items? .* `ReadOnly` qualifier", UserWarning)
+    if warnings.filters[:1] != [_IGNORED]:
+        warnings.filterwarnings("ignore", _READ_ONLY, UserWarning)
     if "LITELLM_LOG" not in os.environ:
-        for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
-            logging.getLogger(name).disabled = True
+        for logger in _LOGGERS:
+            logger.disabled = True
 
 
 class LiteLLMProvider(BaseLLM):

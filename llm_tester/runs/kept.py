@@ -195,9 +195,9 @@ def _environment(provider_type: str, model: str) -> Iterator[tuple[str, str]]:
     route = (model if provider_type == "pydantic_ai" else provider_type).partition(":")[0].partition("-")[0]
     first = route.partition("_")[0]
     prefixes = ("OPENAI_", "LITELLM_", *_PREFIXES.get(first, (f"{first.upper()}_",)))
-    for name, value in os.environ.items():
+    for name in os.environ:
         if name.startswith(prefixes) and not name.endswith(_NOT_SETTINGS):
-            yield name, value
+            yield name, os.environ.get(name, "")
 
 
 def load_kept(path: Path, wanted: str) -> Kept | None:

@@ -124,7 +124,6 @@ def test_several_texts_count_in_the_worst_case(ask: Ask) -> None:
     """`n` texts can each have `max_tokens`; what is set aside under a budget is for all of them."""
     one = provider_of("openai", ask.server.url, params={"max_tokens": 100}).limits("a", "b")
     three = provider_of("openai", ask.server.url, params={"max_tokens": 100, "n": 3}).limits("a", "b")
-    assert (one.completion_tokens, three.completion_tokens) == (100, 300)
     assert three.reserve_usd == three.worst_usd == pytest.approx(one.worst_usd + 200 * 8 / 1e6)
 
 
