@@ -184,9 +184,9 @@ def test_ctrl_c_tries_nothing_again_and_waits_for_no_limit(server: StandIn, writ
         tester.run_tests(["products/case0", "products/case1"], on_result=interrupt, on_wait=lambda _: held.set())
     assert len(server.requests) == 3
     problems = [result.problem or "" for result in caught.value.results.results]
-    assert all("tried again: not run: the run was interrupted" in problem for problem in problems if "503" in problem)
-    assert sum("503" in problem for problem in problems) == 1
-    assert sum("429" in problem for problem in problems) == 1
+    assert all("tried again: not run: the run was interrupted" in problem for problem in problems if "(503)" in problem)
+    assert sum("(503)" in problem for problem in problems) == 1
+    assert sum("(429)" in problem for problem in problems) == 1
 
 
 LIMITED = """
