@@ -71,11 +71,11 @@ class CostRow(BaseModel):
 
     def plus(self, other: "CostRow") -> "CostRow":
         """This row with another one added."""
-        names = set(CostRow.model_fields) - set(_PLACE)
-        return self.model_copy(update={name: _add(getattr(self, name), getattr(other, name)) for name in names})
+        return self.model_copy(update={name: _add(getattr(self, name), getattr(other, name)) for name in _SUMMED})
 
 
 _PLACE = ("run_id", "module", "case", "provider", "model")
+_SUMMED = tuple(name for name in CostRow.model_fields if name not in _PLACE)
 
 
 @overload
@@ -83,6 +83,9 @@ def _add(one: float, two: float) -> float: ...
 @overload
 def _add(one: float | None, two: float | None) -> float | None: ...
 def _add(one: float | None, two: float | None) -> float | None:
+    if two == 0:
+        # Of a replay, nearly all are.
+        return one
     if isinstance(one, int) and isinstance(two, int):
         return one + two
     return add_usd((one, two))
