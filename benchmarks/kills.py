@@ -2,11 +2,13 @@
 
     python benchmarks/kills.py --kills 200
 
-Each round runs 200 cases, 8 at once, against a server on 127.0.0.1 that counts its requests, and is killed a few times
-(SIGKILL, SIGTERM, SIGINT) before it may end. Half of the rounds record cassettes, the others use `--record off`.
+Each round runs 200 cases, 8 at once, against a server on 127.0.0.1 that counts its requests, and is killed up to
+eight times (SIGKILL, SIGTERM, SIGINT, SIGHUP) before it may end. Half of the rounds record cassettes, the others use
+`--record off`.
 """
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -21,7 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 CASES, AT_ONCE, DELAY = 200, 8, 0.03
-SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 COST = (100 * 2 + 20 * 8) / 1e6
 
 CALLS = """
@@ -92,8 +94,8 @@ def write_project(directory: Path, server: Server) -> None:
         (module / f"tests/expected/{name}.json").write_text(json.dumps({"number": f"{number:03}"}))
 
 
-def run(directory: Path, record: str, kill: tuple[float, int] | None) -> int | None:
-    """Runs or goes on; the exit code, None after SIGKILL. Kills some seconds after the first result."""
+def run(directory: Path, record: str, kill: int | None) -> int:
+    """Runs or goes on; the exit code. Kills at a random moment: of the start, between results, or at the end."""
     environment = {name: value for name, value in os.environ.items() if name != "CI"}
     options = ["--record", record, "--concurrency", str(AT_ONCE)]
     process = subprocess.Popen(
@@ -102,23 +104,24 @@ def run(directory: Path, record: str, kill: tuple[float, int] | None) -> int | N
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        text=True,
     )
     assert process.stdout
-    if kill:
-        threading.Thread(target=_kill, args=(process, *kill), daemon=True).start()
-    output = process.communicate()[0].decode()
-    if process.returncode not in (0, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT):
-        print(output[-2000:])
+    if kill is None:
+        output = process.communicate()[0]
+    else:
+        lines = random.choice([0, *range(1, 40, 4), CASES])
+        output = "".join(itertools.islice((line for line in process.stdout if line.startswith("[")), lines))
+        time.sleep(random.uniform(0, 0.05 if lines else 2))
+        if process.poll() is None:
+            process.send_signal(kill)
+        output += process.communicate()[0]
+    if process.returncode not in (0, 130, -(kill or 0)):
+        print(process.returncode, output[-2000:])
     return process.returncode
 
 
-def _kill(process: "subprocess.Popen[bytes]", seconds: float, number: int) -> None:
-    time.sleep(seconds)
-    if process.poll() is None:
-        process.send_signal(number)
-
-
-def round_of(server: Server, record: str, kills: int, longest: float) -> dict[str, int]:
+def round_of(server: Server, record: str, kills: int) -> dict[str, int]:
     """One run with kills; what was found."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -128,12 +131,13 @@ def round_of(server: Server, record: str, kills: int, longest: float) -> dict[st
         found: Counter[str] = Counter()
         for _ in range(kills):
             number = random.choice(SIGNALS)
-            code = run(directory, record, (random.uniform(0.2, longest), number))
-            if code in (130, -number):
-                sent.append(number)
+            code = run(directory, record, number)
+            if code == 0:
+                break
+            sent.append(number)
             for path in directory.rglob("*.json"):
                 found["broken files"] += _is_broken(path)
-        assert run(directory, record, None) == 0
+        assert code == 0 or run(directory, record, None) == 0
         results = json.loads((directory / "out/results.json").read_text())
         costs = json.loads((directory / "out/costs.json").read_text())
         got = {item["name"]: (item["status"], item["accuracy"], item["actual"]) for item in results["results"]}
@@ -146,7 +150,8 @@ def round_of(server: Server, record: str, kills: int, longest: float) -> dict[st
         twice = sum(server.asked.values()) - len(server.asked)
         left = [path for path in directory.rglob("*") if path.name.endswith((".tmp", ".journal"))]
         found["kills"] = len(sent)
-        found["SIGKILL"] = sent.count(signal.SIGKILL)
+        for number in SIGNALS:
+            found[number.name] = sent.count(number)
         found["results that differ"] = sum(got.get(name) != result for name, result in whole.items())
         found["paid twice"] = twice
         found["paid twice without SIGKILL"] = twice if signal.SIGKILL not in sent else 0
@@ -173,23 +178,25 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--minutes", type=float, default=10, help="end after the round in which they are over")
     arguments = parser.parse_args()
-    # A process in the background may have Ctrl-C ignored, and would pass that on.
+    # A process in the background may have these ignored, and would pass that on.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     server, total, rounds, started = Server(), Counter[str](), 0, time.monotonic()
-    with tempfile.TemporaryDirectory() as name:
-        write_project(Path(name), server)
-        before = time.monotonic()
-        assert run(Path(name), "off", None) == 0
-        longest = time.monotonic() - before
     while total["kills"] < arguments.kills and time.monotonic() - started < arguments.minutes * 60:
-        total += round_of(server, ("off", "auto")[rounds % 2], 4, longest)
+        total += round_of(server, ("off", "auto")[rounds % 2], 8)
         rounds += 1
         print(rounds, dict(total), flush=True)
     seconds = time.monotonic() - started
-    names = ["kills", "SIGKILL", "results that differ", "paid twice", "paid twice without SIGKILL"]
+    names = [
+        "kills",
+        *(number.name for number in SIGNALS),
+        "results that differ",
+        "paid twice",
+        "paid twice without SIGKILL",
+    ]
     names += ["paid twice beyond what was in flight", "broken files", "left over", "books that differ"]
     names += ["books that miss money", "books not exact without SIGKILL"]
-    print(f"{rounds} runs of {CASES} cases, {AT_ONCE} at once, {seconds:.0f} s (uninterrupted: {longest:.1f} s a run)")
+    print(f"{rounds} runs of {CASES} cases, {AT_ONCE} at once, {seconds:.0f} s")
     for each in names:
         print(f"{each}: {total[each]}")
 

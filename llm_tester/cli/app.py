@@ -16,7 +16,7 @@ import click
 
 from ..cassettes.modes import RecordMode
 from ..errors import LLMTesterError
-from . import COMPLETE, INCOMPLETE, MISUSE
+from . import COMPLETE, INCOMPLETE, INTERRUPTED, MISUSE
 
 __all__ = ["main"]
 
@@ -36,6 +36,9 @@ class _Group(click.Group):
 
             say(f"error: {error}", "red", err=True)
             ctx.exit(MISUSE)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(INTERRUPTED)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_where: object, **_more: object) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TypedDict
+from typing import TextIO, TypedDict
 
 import click
 from click.core import ParameterSource
@@ -82,7 +82,7 @@ def run(
         raise click.UsageError("--dask uses the cluster's workers; leave --workers out")
     if dry_run and resume:
         raise click.UsageError("--dry-run shows what a new run would do; leave --resume out")
-    with nullcontext() if dry_run else only_run_in(output):
+    with _interruptible(ctx, output), nullcontext() if dry_run else only_run_in(output):
         done = None if dry_run else _dead_run(ctx, output, resume=resume)
         previous = _last(output, ctx) if failed or (resume and (output / "results.json").exists()) else None
         if done:
@@ -111,7 +111,7 @@ def run(
         if done:
             remove_stale(tester.cassettes, below=True)
         try:
-            with _like_ctrl_c(), cluster(dask, workers) as (executor, processes), _network(record, config_path):
+            with cluster(dask, workers) as (executor, processes), _network(record, config_path):
                 places: _Places = {"concurrency": concurrency, "executor": executor, "workers": processes}
                 results = tester.run_tests(
                     modules,
@@ -185,10 +185,10 @@ def _end_early(ctx: click.Context, tester: LLMTester, output: Path, early: RunIn
             raise
         problem = f"{problem}\n{error}"
     if problem is None:
-        say(f"interrupted; what was done is saved; to run the rest: {again}", err=True)
+        _say_of_end(f"interrupted; what was done is saved; to run the rest: {again}")
         return INTERRUPTED
-    say(f"stopped, because what is paid for cannot be kept: {problem}", "red", err=True)
-    say(f"spent: {early.results.spent_text}; to run the rest once there is room: {again}", err=True)
+    _say_of_end(f"stopped, because what is paid for cannot be kept: {problem}", "red")
+    _say_of_end(f"spent: {early.results.spent_text}; to run the rest once there is room: {again}")
     return INCOMPLETE
 
 
@@ -276,25 +276,40 @@ def _network(record: str, config_path: Path | None) -> AbstractContextManager[No
 
 def _progress(result: CaseResult, done: int, total: int) -> None:
     score = "" if result.accuracy is None else f" {result.accuracy:.1f}"
-    with _ending_if_closed():
+    try:
         say(f"[{done}/{total}] {result.title} {result.column}: {result.status}{score}")
+    except OSError:
+        # The output is no longer read (`| head`, a terminal that was closed).
+        _silence(sys.stdout)
+        signal.raise_signal(signal.SIGINT)
 
 
 def _waiting(calls: int) -> None:
-    with _ending_if_closed():
-        say(f"waiting for {calls} calls in flight; Ctrl-C again drops them", err=True)
+    _say_of_end(f"waiting for {calls} calls in flight; Ctrl-C again drops them")
+
+
+def _say_of_end(text: str, style: str = "") -> None:
+    try:
+        say(text, style, err=True)
+    except OSError:
+        _silence(sys.stderr)
+
+
+def _silence(stream: TextIO) -> None:
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 @contextmanager
-def _ending_if_closed() -> Iterator[None]:
-    """Interrupts the run if its output is no longer read (`| head`, a terminal that was closed)."""
-    try:
-        yield
-    except OSError:
-        with Path(os.devnull).open("w") as nowhere:
-            for stream in (sys.stdout, sys.stderr):
-                os.dup2(nowhere.fileno(), stream.fileno())
-        signal.raise_signal(signal.SIGINT)
+def _interruptible(ctx: click.Context, output: Path) -> Iterator[None]:
+    """Says how to go on if the run is interrupted while it makes no calls: before the first one, or as it writes."""
+    with _like_ctrl_c():
+        try:
+            yield
+        except KeyboardInterrupt:
+            how = f"; to go on: {_again(ctx, '--resume')}" if (output / JOURNAL).exists() else ""
+            _say_of_end(f"interrupted{how}")
+            ctx.exit(INTERRUPTED)
 
 
 @contextmanager

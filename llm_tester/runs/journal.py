@@ -9,10 +9,10 @@ import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import pydantic_core
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..errors import ResultsError
 from .again import record_of
@@ -123,6 +123,21 @@ def _line(value: dict[str, Any]) -> bytes:
     return b"\n" + text
 
 
+class _Entry(Record):
+    """A line after the first: exactly one of the start of an attempt, what is done, and when the run went on."""
+
+    started: Place | None = None
+    case: CaseRecord | None = None
+    results: tuple[CaseResult, ...] = ()
+    resumed: str | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if sum(map(bool, (self.started, self.case and self.results, self.resumed))) != 1:
+            raise ValueError("not exactly one of them")
+        return self
+
+
 class Done(NamedTuple):
     """What a journal holds.
 
@@ -187,19 +202,17 @@ def load_journal(path: Path) -> Done | None:
         return None
     except OSError as error:
         raise ResultsError(f"{path}: cannot be read ({error})") from error
-    first = _head(path, head)
+    first = _head(path, head, is_cut=not lines)
     if first is None:
         return None
     done, in_flight = Done(first, {}, [], []), list[Place]()
     for entry in _entries(lines):
-        if "results" in entry:
-            results = [result.of_run(first.run_id) for result in map(CaseResult.model_validate, entry["results"])]
-            done.results.extend(results)
-            case = CaseRecord.model_validate(entry["case"])
-            done.cases[case.key] = case
-            in_flight = [place for place in in_flight if place != results[0].place]
-        elif "started" in entry:
-            in_flight.append(tuple(entry["started"]))
+        if entry.case:
+            done.results.extend(result.of_run(first.run_id) for result in entry.results)
+            done.cases[entry.case.key] = entry.case
+            in_flight = [place for place in in_flight if place != entry.results[0].place]
+        elif entry.started:
+            in_flight.append(entry.started)
         else:
             done.lost.extend(in_flight)
             in_flight = []
@@ -207,27 +220,31 @@ def load_journal(path: Path) -> Done | None:
     return done
 
 
-def _head(path: Path, line: bytes) -> Head | None:
+def _head(path: Path, line: bytes, *, is_cut: bool) -> Head | None:
     start = b'{"kind":"' + JOURNAL_KIND.encode() + b'"'
     if not line.startswith(start[: len(line)]):
         raise ResultsError(f"{path}: is not a journal that llm_tester wrote; name another directory, nothing changed")
     try:
         found = json.loads(line)
-    except ValueError:
-        return None
-    if found.get("format") != JOURNAL_FORMAT:
+        if found.get("format") == JOURNAL_FORMAT:
+            return Head.model_validate(found)
+    except (ValueError, RecursionError) as error:
+        if is_cut:
+            return None
         raise ResultsError(
-            f"{path}: has journal format {found.get('format')!r}, this llm_tester reads {JOURNAL_FORMAT}; "
-            "let the version that wrote it end the run"
-        )
-    return Head.model_validate(found)
+            f"{path}, line 1: is damaged, so the run cannot go on; delete the file to start a new run"
+        ) from error
+    raise ResultsError(
+        f"{path}: has journal format {found.get('format')!r}, this llm_tester reads {JOURNAL_FORMAT}; let the version "
+        "that wrote it end the run, or delete the file to start a new run"
+    )
 
 
-def _entries(lines: Sequence[bytes]) -> Iterator[dict[str, Any]]:
+def _entries(lines: Sequence[bytes]) -> Iterator[_Entry]:
     for line in lines:
         try:
             entry = json.loads(line)
-        except ValueError:
-            # Only a line that was cut off is no JSON.
+            yield _Entry.model_validate(entry)
+        except (ValueError, RecursionError):
+            # Only a line that was cut off, or damaged on the disk, is no entry. Its unit is run again.
             continue
-        yield entry

@@ -86,7 +86,9 @@ def only_run_in(directory: Path) -> Iterator[None]:
             f"{directory}: another run writes its results there; wait for it, or name another directory with --output"
         ) from error
     except OSError as error:
-        raise ResultsError(f"{directory}: cannot be written ({error}); nothing was changed") from error
+        raise ResultsError(
+            f"{directory}: cannot be written ({error}); name another directory with --output, nothing was changed"
+        ) from error
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 """A run that ends early loses nothing: its journal opens at any byte, and the run goes on with it."""
 
+import contextlib
 import json
 import sys
 import threading
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 from console import invoke, run_python
 from filelock import FileLock
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from sample_cases import LAMP, light_entry, write_case
 from standins import Fault, StandIn
 
@@ -17,7 +20,7 @@ from llm_tester import LLMTester, RunResult
 from llm_tester.errors import ResultsError
 from llm_tester.llm_tester import RunInterrupted
 from llm_tester.runs.journal import Head, Journal, load_journal
-from llm_tester.runs.results import CaseResult
+from llm_tester.runs.results import CaseRecord, CaseResult
 from llm_tester.runs.units import run_unit
 from llm_tester.utils.cost_manager import CostReport
 
@@ -85,13 +88,58 @@ def test_a_journal_that_is_cut_anywhere_opens(server: StandIn, tmp_path: Path) -
     assert done.lost == [unit.place]
 
 
-@pytest.mark.parametrize("content", [b"precious", b'{"kind":"llm_tester journal","format":9}'])
-def test_a_journal_that_is_not_ours_is_refused(content: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"precious", "not a journal"),
+        (b'{"kind":"llm_tester journal","format":9}', "format 9"),
+        (b'{"kind":"llm_tester journal","format":1}\n{}', "damaged"),
+        (b'{"kind":"llm_tester journal","form\n{}', "damaged"),
+    ],
+)
+def test_a_journal_that_cannot_be_read_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "run.journal"
     path.write_bytes(content)
-    with pytest.raises(ResultsError, match=r"not a journal|format 9"):
+    with pytest.raises(ResultsError, match=message):
         load_journal(path)
     assert path.read_bytes() == content
+
+
+RECORD = CaseRecord(module="m", name="n", expected={"a": 1})
+RESULT = CaseResult(module="m", name="n", provider="x", model="y", status="ok", reply="r", run_id="r")
+HEAD = Head(run_id="r", started_at="2026-01-01").model_dump_json().encode()
+LINES = (
+    json.dumps({"started": RESULT.place}).encode(),
+    json.dumps({"case": RECORD.model_dump(), "results": [RESULT.model_dump(mode="json")]}).encode(),
+    b'{"resumed":"2026-01-01"}',
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=st.lists(st.sampled_from(LINES), max_size=3), at=st.integers(0), new=st.binary(max_size=3))
+@example(lines=[], at=HEAD.index(b"run_id"), new=b" ")
+@example(lines=[LINES[1]], at=len(HEAD) + 3, new=b"x")
+@example(lines=[LINES[0]], at=len(HEAD) + len(LINES[0]) - 3, new=b"9")
+def test_a_damaged_journal_opens_or_is_refused(lines: list[bytes], at: int, new: bytes, tmp_path: Path) -> None:
+    whole = b"\n".join([HEAD, *lines])
+    at %= len(whole)
+    path = tmp_path / "run.journal"
+    path.write_bytes(whole[:at] + new + whole[at + len(new) :])
+    with contextlib.suppress(ResultsError):
+        if done := load_journal(path):
+            assert len(done.results) <= len(lines)
+            done.over(None).to_json()
+
+
+def test_an_interrupt_between_the_calls_says_how_to_go_on(server: StandIn, tmp_path: Path) -> None:
+    """Here the cases are read; it is the same while the reports are written."""
+    (tmp_path / "cases/products/model.py").write_text("raise KeyboardInterrupt")
+    shown = invoke("run")
+    assert (shown.exit_code, shown.output) == (130, "interrupted\n")
+    Journal(JOURNAL).begin(Head(run_id="r", columns=("x:small",)))
+    shown = invoke("run", "--resume")
+    assert (shown.exit_code, shown.output) == (130, "interrupted; to go on: llm-tester run --resume\n")
+    assert JOURNAL.exists()
 
 
 def test_half_a_surrogate_pair_is_kept(server: StandIn, tmp_path: Path) -> None:
