@@ -128,7 +128,10 @@ def run(
             say(f"nothing failed or was skipped in {output / 'results.json'}; there is nothing to run again")
         comparison = compare_runs(earlier, results, tolerance) if earlier else None
         worse = _worse(comparison, gate=fail_on_regression, named=baseline is not None)
-        _write(tester, output, results, comparison, _again(ctx, "--failed"))
+        try:
+            _write(tester, output, results, comparison, _again(ctx, "--failed"))
+        except ResultsError as error:
+            ctx.exit(_end_unkept(ctx, results, str(error)))
         if junit_path:
             from ..reports import junit
 
@@ -187,8 +190,13 @@ def _end_early(ctx: click.Context, tester: LLMTester, output: Path, early: RunIn
     if problem is None:
         _say_of_end(f"interrupted; what was done is saved; to run the rest: {again}")
         return INTERRUPTED
+    return _end_unkept(ctx, early.results, problem)
+
+
+def _end_unkept(ctx: click.Context, results: RunResult, problem: str) -> int:
+    """Says what was paid for when not all of it could be written, and gives the exit code."""
     _say_of_end(f"stopped, because what is paid for cannot be kept: {problem}", "red")
-    _say_of_end(f"spent: {early.results.spent_text}; to run the rest once there is room: {again}")
+    _say_of_end(f"spent: {results.spent_text}; to run the rest once there is room: {_again(ctx, '--resume')}")
     return INCOMPLETE
 
 

@@ -142,6 +142,22 @@ def test_an_interrupt_between_the_calls_says_how_to_go_on(server: StandIn, tmp_p
     assert JOURNAL.exists()
 
 
+def test_results_that_cannot_be_written_are_kept_and_not_paid_for_again(server: StandIn, tmp_path: Path) -> None:
+    """A directory takes the place of a disk that is full after the last call."""
+    model, results = tmp_path / "cases/products/model.py", tmp_path / "llm_tester_results/results.json"
+    code = model.read_text()
+    model.write_text(f"{code}\nfrom pathlib import Path\nPath({str(results)!r}).mkdir()\n")
+    stopped = invoke("run", "--record", "off")
+    assert stopped.exit_code == 1
+    assert "spent: $0.00144; to run the rest once there is room: llm-tester run --resume" in stopped.output
+    model.write_text(code)
+    results.rmdir()
+    resumed = invoke("run", "--resume")
+    assert resumed.exit_code == 0
+    assert "spent: $0.00144" in resumed.output
+    assert len(server.requests) == 4
+
+
 def test_half_a_surrogate_pair_is_kept(server: StandIn, tmp_path: Path) -> None:
     unit = LLMTester(["x"]).units(record="off")[0]
     [result] = run_unit(unit)
