@@ -1,5 +1,6 @@
 """Cases in, results out: what is run, what becomes of what fails, what is saved."""
 
+import contextlib
 import json
 import multiprocessing
 from collections.abc import Callable
@@ -8,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sample_cases import LAMP, MODEL, openai_entry, write_case
 from standins import Fault, StandIn
 
 from llm_tester import LLMTester, RunResult, register_mock_response
 from llm_tester.errors import BudgetError, CaseError, CassetteError, ConfigError, ResultsError
+from llm_tester.runs.results import CaseResult
 from llm_tester.runs.summary import summarize
 from llm_tester.utils.cost_manager import CostReport
 
@@ -164,6 +168,18 @@ def test_a_results_file_that_is_not_ours_is_refused(content: str, message: str, 
     path.write_text(content)
     with pytest.raises(ResultsError, match=message):
         RunResult.load(path)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.integers(0), cut=st.integers(0, 9), new=st.sampled_from([b"", b"9", b"null", b'"', b"-", b"\xff", b"[{"]))
+def test_a_damaged_results_file_is_read_or_refused(at: int, cut: int, new: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    result = CaseResult(module="m", name="n", provider="x", model="y", status="ok", accuracy=50.0, reply="r")
+    whole = RunResult(run_id="r", started_at="2026-01-01", results=(result,)).to_json().encode()
+    at %= len(whole)
+    path.write_bytes(whole[:at] + new + whole[at + cut :])
+    with contextlib.suppress(ResultsError):
+        RunResult.load(path).to_json()
 
 
 def test_a_file_of_another_program_is_not_overwritten(tmp_path: Path, cases: Path) -> None:

@@ -3,6 +3,7 @@
 # ruff: noqa: SIM117 (a server around a cassette around a client reads better in steps)
 
 import base64
+import contextlib
 import gzip
 import json
 import os
@@ -76,6 +77,18 @@ class TestRoundTrip:
     def test_bytes(self, path: Path, body: bytes) -> None:
         again = through_the_file(path, body)[0]
         assert again == body or json.loads(again) == json.loads(body)
+
+    @ANYTHING
+    @given(at=st.integers(0), cut=st.integers(0, 9), new=st.binary(max_size=3) | st.text(AWKWARD).map(str.encode))
+    def test_a_damaged_file_opens_or_is_refused_and_stays(self, path: Path, at: int, cut: int, new: bytes) -> None:
+        through_the_file(path, b'{"a": [1, "text\\nlines\\n", null]}')
+        whole = path.read_bytes()
+        at %= len(whole)
+        path.write_bytes(damaged := whole[:at] + new + whole[at + cut :])
+        with contextlib.suppress(CassetteError):
+            for interaction in Cassette(path, scrubber=Scrubber()).interactions:
+                reply_of(interaction)
+        assert path.read_bytes() == damaged
 
     @pytest.mark.parametrize(
         "body",

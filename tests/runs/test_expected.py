@@ -1,5 +1,6 @@
 """What is said about expected JSON before anything is paid."""
 
+import contextlib
 import json
 import random
 import uuid
@@ -24,6 +25,7 @@ from pydantic import (
 from llm_tester import Compare, Ignore, Key
 from llm_tester.errors import CaseError
 from llm_tester.runs.expected import check_expected, read_expected
+from llm_tester.runs.scoring import compare
 
 
 class Maker(BaseModel):
@@ -249,3 +251,19 @@ def test_what_a_class_dumps_is_taken_whole_or_in_part(maker: Maker, tags: list[s
     part = {key: value for key, value in whole.items() if chance.random() < 0.5}
     check_expected(whole, Product, "lamp.json")
     check_expected(part, Product, "lamp.json")
+
+
+NAMES = ["name", "unitPrice", "maker", "tags", "title", "$any_of", "$ignore"]
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None, derandomize=True, database=None)
+@given(st.text(max_size=20) | st.dictionaries(st.sampled_from(NAMES), JSON_VALUES).map(json.dumps))
+def test_any_text_is_expected_json_or_a_case_error(text: str) -> None:
+    with contextlib.suppress(CaseError):
+        expected = read_expected(text, Product, "lamp.json")
+        assert compare(expected, None, Product).accuracy in (0, 100)

@@ -6,6 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, field_validator
 
 from llm_tester.errors import UnusableReplyError
@@ -326,3 +328,31 @@ def test_an_extraction_cannot_be_changed() -> None:
     result = Extraction(data={}, problem=None)
     with pytest.raises(ValidationError):
         result.problem = "no"
+
+
+class Strict(BaseModel, strict=True):
+    when: date | None = None
+    inner: "list[Strict] | dict[str, Decimal] | None" = None
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["when", "inner", "a"]), inner),
+    max_leaves=8,
+)
+REPLIES = (
+    st.text()
+    | st.binary().map(lambda data: data.decode("utf-8", "surrogateescape"))
+    | st.text(st.sampled_from('{}[]",:\\ \n`ud80019-.eE'))
+    | st.tuples(st.text(max_size=3), JSON_VALUES.map(json.dumps), st.text(max_size=3)).map("".join)
+)
+
+
+@settings(deadline=None, derandomize=True, database=None)
+@given(reply=REPLIES, model_class=st.sampled_from([Strict, Tags, Jobs]))
+@example(reply='{"when": ' + "9" * 5000 + "}", model_class=Strict)
+@example(reply="[" * 100_000, model_class=Tags)
+def test_any_reply_is_data_or_has_a_problem(reply: str, model_class: type[BaseModel]) -> None:
+    found = extract(reply, model_class)
+    assert found.problem or found.data is not None
+    json.dumps(found.data)
