@@ -146,21 +146,24 @@ class Done(NamedTuple):
         cases: the cases of the units that are done.
         results: all results, in the order in which they came; a unit that was run again has several.
         lost: for each live attempt that was in flight when the run ended early, its place.
+        before: how many of the results, and of the lost attempts, were there when the run last went on.
     """
 
     head: Head
     cases: dict[CaseKey, CaseRecord]
     results: list[CaseResult]
     lost: list[Place]
+    before: tuple[int, int]
 
     @property
     def latest(self) -> dict[Place, tuple[CaseResult, ...]]:
         """The last results of each unit."""
-        found: dict[Place, tuple[CaseResult, ...]] = {}
-        for result in self.results:
-            before = found.get(result.place, ())
-            found[result.place] = (result,) if result.repeat == 1 else (*before, result)
-        return found
+        return _by_unit(self.results)
+
+    @property
+    def since(self) -> tuple[dict[Place, tuple[CaseResult, ...]], list[Place]]:
+        """The results of each unit, and the lost attempts, since the run last went on."""
+        return _by_unit(self.results[self.before[0] :]), self.lost[self.before[1] :]
 
     def over(self, base: RunResult | None) -> RunResult:
         """The results so far.
@@ -187,6 +190,14 @@ class Done(NamedTuple):
         )
 
 
+def _by_unit(results: Sequence[CaseResult]) -> dict[Place, tuple[CaseResult, ...]]:
+    found: dict[Place, tuple[CaseResult, ...]] = {}
+    for result in results:
+        before = found.get(result.place, ())
+        found[result.place] = (result,) if result.repeat == 1 else (*before, result)
+    return found
+
+
 def load_journal(path: Path) -> Done | None:
     """Reads a journal, whatever byte it was cut off at.
 
@@ -205,7 +216,7 @@ def load_journal(path: Path) -> Done | None:
     first = _head(path, head, is_cut=not lines)
     if first is None:
         return None
-    done, in_flight = Done(first, {}, [], []), list[Place]()
+    done, in_flight = Done(first, {}, [], [], (0, 0)), list[Place]()
     for entry in _entries(lines):
         if entry.case:
             done.results.extend(result.of_run(first.run_id) for result in entry.results)
@@ -216,6 +227,7 @@ def load_journal(path: Path) -> Done | None:
         else:
             done.lost.extend(in_flight)
             in_flight = []
+            done = done._replace(before=(len(done.results), len(done.lost)))
     done.lost.extend(in_flight)
     return done
 

@@ -15,7 +15,7 @@ from .journal import Journal
 from .results import CaseResult
 from .units import Unit, run_unit, skipped, worst_usd
 
-__all__ = ["CUT_OFF", "Finished", "Submitted", "Threads", "cut_off", "disk_problem"]
+__all__ = ["CUT_OFF", "Finished", "Submitted", "Threads", "cut_off", "disk_problem", "dropped"]
 
 # A unit's index and its results.
 Finished = tuple[int, tuple[CaseResult, ...]]
@@ -27,7 +27,7 @@ class _Place:
     """A unit's place among those that run at once, in threads of ours or of a user's pool."""
 
     def __init__(self, unit: Unit, journal: Journal | None, threads: "Threads | None" = None) -> None:
-        self._unit, self._journal, self._threads = unit, journal, threads
+        self.unit, self._journal, self._threads = unit, journal, threads
         self._calling = False
         self.attempts = 0
 
@@ -42,7 +42,7 @@ class _Place:
         if calling:
             self.attempts += 1
             if self._journal:
-                self._journal.started(self._unit)
+                self._journal.started(self.unit)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -58,15 +58,10 @@ class _Place:
     def run(self) -> tuple[CaseResult, ...]:
         """Runs the unit, and adds its results to the journal."""
         with seated(self):
-            results = run_unit(self._unit)
+            results = run_unit(self.unit)
         if self._journal:
-            self._journal.finished(self._unit, results)
+            self._journal.finished(self.unit, results)
         return results
-
-    def dropped(self) -> tuple[CaseResult, ...]:
-        """The results of the unit if its call is not waited for."""
-        worst = worst_usd(self._unit)
-        return cut_off(self._unit, CUT_OFF, self.attempts, None if worst is None else worst * self.attempts)
 
 
 class Threads:
@@ -129,7 +124,7 @@ class Threads:
                 if (item := self._done.get()) and not isinstance(item[1], BaseException):
                     finished.append((item[0], item[1]))
             places = list(self._running.items())
-        return finished + [(index, place.dropped()) for index, place in places if place.attempts]
+        return finished + [(index, dropped(place.unit, place.attempts)) for index, place in places if place.attempts]
 
     def close(self) -> None:
         """Starts no more units."""
@@ -209,6 +204,17 @@ def cut_off(unit: Unit, problem: str, attempts: int = 1, failed_cost: float | No
     return (first.model_copy(update=unknown), *others)
 
 
+def dropped(unit: Unit, attempts: int) -> tuple[CaseResult, ...]:
+    """The results of a unit if its call is not waited for.
+
+    Args:
+        unit: the unit.
+        attempts: how many calls were started.
+    """
+    worst = worst_usd(unit)
+    return cut_off(unit, CUT_OFF, attempts, None if worst is None else worst * attempts)
+
+
 class Submitted:
     """Runs units in a user's thread pool, each in the context of the caller; as `Threads`.
 
@@ -245,7 +251,9 @@ class Submitted:
 
     def drop(self) -> list[Finished]:
         """As that of `Threads`; the calls go on, because the pool is not ours."""
-        return [(index, place.dropped()) for index, place in self._futures.values() if place.attempts]
+        return [
+            (index, dropped(place.unit, place.attempts)) for index, place in self._futures.values() if place.attempts
+        ]
 
     def close(self) -> None:
         """Starts no more units."""

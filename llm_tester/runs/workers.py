@@ -12,9 +12,10 @@ from concurrent.futures import BrokenExecutor, Future
 from ..config import ProviderConfig
 from ..errors import BudgetError, ConfigError
 from ..llms.budget import Spent, active_budget
-from .journal import Journal
+from .journal import Journal, load_journal
 from .pools import Chunk, Done, Pool
-from .threads import CUT_OFF, Finished, cut_off
+from .results import CaseResult, Place
+from .threads import CUT_OFF, Finished, cut_off, dropped
 from .units import Unit
 
 __all__ = ["Chunks"]
@@ -117,7 +118,13 @@ class Chunks:
         """The results of the units of chunks that are still under way; our own workers are ended."""
         self._pool.end()
         units = [(index, self._units[index]) for _, indices, _ in self._running.values() for index in indices]
-        return [*self._pending, *((index, cut_off(unit, CUT_OFF, unit.repeats)) for index, unit in units)]
+        done = load_journal(self._journal.path) if self._journal and self._pool.is_here else None
+        if done is None:
+            return [*self._pending, *((index, cut_off(unit, CUT_OFF, unit.repeats)) for index, unit in units)]
+        # The workers write into the journal what is done, and which calls are in flight.
+        results, lost = done.since
+        left = [(index, results.get(unit.place) or _dropped(unit, lost)) for index, unit in units]
+        return [*self._pending, *((index, found) for index, found in left if found)]
 
     def close(self) -> None:
         """Lets go of the workers."""
@@ -207,6 +214,11 @@ class Chunks:
                 else:
                     problem = f"the worker failed, and its calls may be billed: {type(error).__name__}: {error}"
                     yield index, cut_off(self._units[index], problem, self._units[index].repeats)
+
+
+def _dropped(unit: Unit, lost: Sequence[Place]) -> tuple[CaseResult, ...]:
+    attempts = lost.count(unit.place)
+    return dropped(unit, attempts) if attempts else ()
 
 
 def _limits(config: ProviderConfig | None) -> tuple[int | None, ...]:

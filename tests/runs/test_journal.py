@@ -5,6 +5,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from llm_tester import LLMTester, RunResult
 from llm_tester.errors import ResultsError
 from llm_tester.llm_tester import RunInterrupted
 from llm_tester.runs.journal import Head, Journal, load_journal
+from llm_tester.runs.pools import Chunk
+from llm_tester.runs.pools import Done as ChunkDone
 from llm_tester.runs.results import CaseRecord, CaseResult
 from llm_tester.runs.units import run_unit
+from llm_tester.runs.workers import Chunks
 from llm_tester.utils.cost_manager import CostReport
 
 Write = Callable[..., Path]
@@ -156,6 +160,45 @@ def test_results_that_cannot_be_written_are_kept_and_not_paid_for_again(server: 
     assert resumed.exit_code == 0
     assert "spent: $0.00144" in resumed.output
     assert len(server.requests) == 4
+
+
+class Busy:
+    """Workers on this machine that never end their chunk."""
+
+    is_here = True
+
+    def submit(self, chunk: Chunk) -> "Future[ChunkDone]":
+        return Future()
+
+    def renew(self) -> bool:
+        return False
+
+    def cancel(self) -> None:
+        pass
+
+    end = cancel
+
+
+def test_dropped_workers_keep_what_they_have_done(server: StandIn, tmp_path: Path) -> None:
+    """What was done in an earlier part of the run does not count again."""
+    units = LLMTester(["x"]).units(record="off")
+    journal = Journal(tmp_path / "run.journal")
+    journal.begin(Head(run_id="r"))
+    journal.finished(units[2], [RESULT.model_copy(update={"name": "case2", "module": "products", "model": "small"})])
+    journal.resumed()
+    chunks = Chunks(units, Busy(), 1, 4, {}, journal)
+    iterated = iter(chunks)
+    chunks.end()
+    assert next(iterated, None) is None
+    done = [RESULT.model_copy(update={"name": "case0", "module": "products", "model": "small"})]
+    journal.started(units[0])
+    journal.finished(units[0], done)
+    journal.started(units[1])
+    (first, kept), (second, [lost]) = chunks.drop()
+    assert (first, second) == (0, 1)
+    assert kept[0].status == "ok"
+    assert (lost.status, lost.attempts, lost.unanswered) == ("failed", 1, 1)
+    assert (lost.failed_cost or 0) > COST
 
 
 def test_half_a_surrogate_pair_is_kept(server: StandIn, tmp_path: Path) -> None:
