@@ -5,7 +5,6 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TextIO, TypedDict
@@ -48,7 +47,7 @@ class _Places(TypedDict):
     """Where the units of a run are run."""
 
     concurrency: int
-    executor: Executor | None
+    dask: str | None
     workers: int | None
 
 
@@ -110,28 +109,14 @@ def run(
         remove_stale(output)
         if done:
             remove_stale(tester.cassettes, below=True)
-        try:
-            with cluster(dask, workers) as (executor, processes), _network(record, config_path):
-                places: _Places = {"concurrency": concurrency, "executor": executor, "workers": processes}
-                results = tester.run_tests(
-                    modules,
-                    on_result=_progress,
-                    on_wait=_waiting,
-                    through_the_wire=through_the_wire,
-                    journal=output / JOURNAL,
-                    **places,
-                    **asked,
-                )
-        except RunInterrupted as early:
-            ctx.exit(_end_early(ctx, tester, output, early))
+        places: _Places = {"concurrency": concurrency, "dask": dask, "workers": workers}
+        with _network(record, config_path):
+            results = _results(ctx, tester, modules, output, places, asked, through_the_wire=through_the_wire)
         if results is previous:
             say(f"nothing failed or was skipped in {output / 'results.json'}; there is nothing to run again")
         comparison = compare_runs(earlier, results, tolerance) if earlier else None
         worse = _worse(comparison, gate=fail_on_regression, named=baseline is not None)
-        try:
-            _write(tester, output, results, comparison, _again(ctx, "--failed"))
-        except ResultsError as error:
-            ctx.exit(_end_unkept(ctx, results, str(error)))
+        _save(ctx, tester, output, results, comparison)
         if junit_path:
             from ..reports import junit
 
@@ -142,6 +127,34 @@ def run(
     for line in missed:
         say(line, style="red")
     ctx.exit(INCOMPLETE if results.incomplete() or results.problems or missed else COMPLETE)
+
+
+def _results(
+    ctx: click.Context,
+    tester: LLMTester,
+    modules: tuple[str, ...],
+    output: Path,
+    places: _Places,
+    asked: _Asked,
+    *,
+    through_the_wire: bool,
+) -> RunResult:
+    """Runs the cases; ends the command if the run is interrupted."""
+    try:
+        with cluster(places["dask"], places["workers"]) as (executor, processes):
+            return tester.run_tests(
+                modules,
+                concurrency=places["concurrency"],
+                executor=executor,
+                workers=processes,
+                on_result=_progress,
+                on_wait=_waiting,
+                through_the_wire=through_the_wire,
+                journal=output / JOURNAL,
+                **asked,
+            )
+    except RunInterrupted as early:
+        ctx.exit(_end_early(ctx, tester, output, early))
 
 
 def _dead_run(ctx: click.Context, output: Path, *, resume: bool) -> Done | None:
@@ -168,6 +181,16 @@ def _dead_run(ctx: click.Context, output: Path, *, resume: bool) -> Done | None:
 
 def _is_default(ctx: click.Context, name: str) -> bool:
     return ctx.get_parameter_source(name) == ParameterSource.DEFAULT
+
+
+def _save(
+    ctx: click.Context, tester: LLMTester, output: Path, results: RunResult, comparison: RunComparison | None
+) -> None:
+    """Writes results, costs and reports; ends the command if they cannot be kept."""
+    try:
+        _write(tester, output, results, comparison, _again(ctx, "--failed"))
+    except ResultsError as error:
+        ctx.exit(_end_unkept(ctx, results, str(error)))
 
 
 def _write(tester: LLMTester, output: Path, results: RunResult, comparison: RunComparison | None, again: str) -> None:
