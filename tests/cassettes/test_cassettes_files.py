@@ -17,7 +17,7 @@ import pytest
 import yaml
 from cassette_helpers import CLIENTS, Reply, Server, ask
 from conftest import ROOT
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from llm_tester.cassettes import Cassette, cassette_path, use_cassette
@@ -62,6 +62,8 @@ class TestRoundTrip:
     @example([1e16, 1e-7, -0.0, 10**30, "1e16", "0x1f", "1:30", "yes", "NO", "null"])
     @example({"k" * 500: "\ttab\nfirst"})
     def test_json(self, path: Path, value: Any) -> None:
+        # Hypothesis takes names from the source, also those of fields that are redacted.
+        assume(Scrubber().body(value) == value)
         body = json.dumps(value).encode("utf-8", "surrogatepass")
         assert json.loads(through_the_file(path, body)[0]) == value
 
