@@ -18,7 +18,7 @@ from ..errors import ConfigError, ResultsError
 from ..llm_tester import LLMTester, RunInterrupted
 from ..reports import html, markdown, terminal
 from ..runs.baseline import compare_runs, find_baseline
-from ..runs.comparison import RunComparison
+from ..runs.comparison import RunComparison, counted
 from ..runs.journal import JOURNAL, Done, load_journal
 from ..runs.results import KIND, CaseResult, RunResult
 from ..runs.shards import parse_shard
@@ -175,7 +175,7 @@ def _dead_run(ctx: click.Context, output: Path, *, resume: bool) -> Done | None:
         raise click.UsageError(f"the run has {done.head.repeats} repeats, which --resume keeps; leave --repeat out")
     if done.lost:
         some = ", ".join(f"{module}/{name} {provider}:{model}" for module, name, _, provider, model in done.lost)
-        say(f"{len(done.lost)} calls were in flight when the run ended, and may be billed (see costs.json): {some}")
+        say(f"in flight when the run ended, may be billed (see costs.json): {counted(len(done.lost), 'call')}: {some}")
     return done
 
 
@@ -316,7 +316,7 @@ def _progress(result: CaseResult, done: int, total: int) -> None:
 
 
 def _waiting(calls: int) -> None:
-    _say_of_end(f"waiting for {calls} calls in flight; Ctrl-C again drops them")
+    _say_of_end(f"waiting for {counted(calls, 'call')} in flight; Ctrl-C again drops what is not answered")
 
 
 def _say_of_end(text: str, style: str = "") -> None:

@@ -222,7 +222,7 @@ def test_a_killed_run_goes_on(record: str, requests: int, server: StandIn) -> No
     assert "llm-tester run --resume" in refused.output
     resumed = invoke("run", "--resume")
     assert resumed.exit_code == 0
-    assert "1 calls were in flight when the run ended, and may be billed (see costs.json)" in resumed.output
+    assert "in flight when the run ended, may be billed (see costs.json): 1 call: " in resumed.output
     assert "products/case2 x:small" in resumed.output
     assert len(server.requests) == requests
     run = RunResult.load("llm_tester_results/results.json")
