@@ -26,16 +26,17 @@ class Settings:
 
     Args:
         path: the global config file; None if there is none.
+        config: what the file said when a run began, for a worker of that run; None to read it.
 
     Raises:
         ConfigError: a file that is not JSON, is empty, or says something unknown.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, config: GlobalConfig | None = None) -> None:
         self.path = path
         self.directory = path.parent if path else Path.cwd()
-        self.config = GlobalConfig()
-        if path:
+        self.config = config or GlobalConfig()
+        if path and config is None:
             self.config = validate(GlobalConfig, read_json(path), path)
         self.dotenv_path = self.directory / ".env"
         self._dotenv = _in_dotenv(self.dotenv_path) if self.dotenv_path.is_file() else {}
@@ -215,11 +216,12 @@ def _find(chosen: Path | None) -> Path | None:
     return here if here.is_file() else None
 
 
-def activate(path: str | Path | None) -> bool:
+def activate(path: str | Path | None, config: GlobalConfig | None = None) -> bool:
     """Makes a file the global config, until `reset`.
 
     Args:
         path: the file; None leaves things as they are.
+        config: what it said when a run began, for a worker of that run; None to read it when it is needed.
 
     Returns:
         Whether the active settings changed, so that what was made from them is stale.
@@ -227,10 +229,13 @@ def activate(path: str | Path | None) -> bool:
     if path is None:
         return False
     with _active.lock:
-        resolved = Path(path).resolve()
-        if _active.settings is not None and _active.settings.path == resolved:
+        resolved, active = Path(path).resolve(), _active.settings
+        if active is not None and active.path == resolved and config in (None, active.config):
             return False
-        _active.chosen, _active.settings = resolved, None
+        _active.chosen = resolved
+        _active.settings = made = Settings(resolved, config) if config else None
+        if made:
+            secrets.set_source(made.secrets)
         return True
 
 

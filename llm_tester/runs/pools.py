@@ -11,8 +11,11 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from multiprocessing.connection import Connection
 from typing import NamedTuple, Protocol
 
+from ..config import GlobalConfig
+from ..llms import llm_registry
 from ..llms.budget import Budget, Share, Spent, spending
 from ..llms.rates import Stop, dividing, stoppable
+from ..settings import activate
 from .journal import Journal
 from .results import CaseResult
 from .threads import Threads
@@ -33,6 +36,7 @@ class Chunk(NamedTuple):
         parts: the number of parts of the provider's limits, of which this chunk has one.
         share: its part of the budget; None without a budget.
         journal: where to add what is done; None for nowhere, or if that is on another machine.
+        config: what the config said when the run began, because it may be edited meanwhile.
     """
 
     units: tuple[Unit, ...]
@@ -40,6 +44,7 @@ class Chunk(NamedTuple):
     parts: int
     share: Share | None
     journal: Journal | None
+    config: GlobalConfig
 
 
 class Done(NamedTuple):
@@ -58,6 +63,10 @@ class Done(NamedTuple):
 
 def run_chunk(chunk: Chunk) -> Done:
     """Runs a chunk in the calling process."""
+    path = chunk.units[0].config
+    if activate(path, chunk.config):
+        llm_registry.reset_provider_cache()
+        activate(path, chunk.config)
     budget, stop = Budget.of(chunk.share) if chunk.share else None, Stop()
     with spending(budget), dividing(chunk.parts), stoppable(stop):
         threads = Threads(chunk.units, chunk.threads, chunk.journal)

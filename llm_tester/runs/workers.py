@@ -12,6 +12,7 @@ from concurrent.futures import BrokenExecutor, Future
 from ..config import ProviderConfig
 from ..errors import BudgetError, ConfigError
 from ..llms.budget import Spent, active_budget
+from ..settings import settings
 from .journal import Journal, load_journal
 from .pools import Chunk, Done, Pool
 from .results import CaseResult, Place
@@ -51,7 +52,7 @@ class Chunks:
         configs: Mapping[str, ProviderConfig],
         journal: Journal | None = None,
     ) -> None:
-        self._journal = journal
+        self._journal, self._config = journal, settings().config
         self._units, self._pool, self._workers, self._threads = units, pool, workers, threads
         self._budget = active_budget()
         self._waiting: dict[str, deque[int]] = {}
@@ -167,7 +168,7 @@ class Chunks:
             for unit in units:
                 self._journal.started(unit)
         journal = self._journal if self._pool.is_here else None
-        chunk = Chunk(units, 1 if last else self._threads, self._most[units[0].provider], share, journal)
+        chunk = Chunk(units, 1 if last else self._threads, self._most[units[0].provider], share, journal, self._config)
         future = self._pool.submit(chunk)
         self._running[future] = chunk, indices, last
         future.add_done_callback(self._ended.put)

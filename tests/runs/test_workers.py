@@ -7,7 +7,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -20,6 +20,7 @@ from standins import Fault, StandIn
 from llm_tester import BaseLLM, LLMTester, ModelConfig
 from llm_tester.errors import BudgetError, ConfigError
 from llm_tester.llms import rates
+from llm_tester.llms.llm_registry import reset_provider_cache
 from llm_tester.llms.provider_factory import register_provider_class
 
 Write = Callable[..., Path]
@@ -153,6 +154,30 @@ def test_context_variables_reach_the_threads(given: bool, cases: Path, write_con
     with ThreadPoolExecutor(2) as pool:
         run = LLMTester(["own"], cases).run_tests(executor=pool if given else None, concurrency=2)
     assert {json.loads(result.reply or "")["name"] for result in run.results} == {"set by the caller"}
+
+
+def test_a_config_that_is_edited_during_a_run_changes_the_next_one(
+    cases: Path, write_config: Write, standin: Start, tmp_path: Path
+) -> None:
+    """Also in processes that start later, or that served another run before."""
+    first, second = standin(json.dumps(LAMP)), standin(json.dumps(LAMP))
+    write_config({"x": light_entry(first, tmp_path)})
+    edited = json.dumps({"providers": {"x": light_entry(second, tmp_path)}})
+
+    def run() -> None:
+        def edit(result: Any, done: int, total: int) -> None:
+            (tmp_path / "config.json").write_text(edited)
+
+        tester = LLMTester(["x"], cases)
+        names = [f"products/case{number:02}" for number in range(6)]
+        tester.run_tests(names, record="off", executor=pool, workers=2, on_result=edit)
+        reset_provider_cache()
+
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        run()
+        assert (len(first.requests), len(second.requests)) == (6, 0)
+        run()
+        assert (len(first.requests), len(second.requests)) == (6, 6)
 
 
 def test_a_process_that_dies_loses_nothing(cases: Path, write_config: Write, standin: Start, tmp_path: Path) -> None:
