@@ -15,11 +15,9 @@ from typing import Protocol
 from ..config import ProviderConfig
 from ..llms.rates import Stop, stoppable
 from .journal import Journal
-from .pools import GivenPool, OwnPool
 from .results import CaseResult
 from .threads import Finished, Submitted, Threads, disk_problem
 from .units import Unit
-from .workers import Chunks
 
 __all__ = ["Ended", "Take", "Work", "execute", "work_of"]
 
@@ -61,6 +59,10 @@ def work_of(
     if isinstance(executor, ThreadPoolExecutor):
         return Submitted(units, executor, journal)
     if executor or (workers or 1) > 1:
+        # Only here: threads need none of what other processes need.
+        from .pools import GivenPool, OwnPool
+        from .workers import Chunks
+
         threads = concurrency if executor else -(-concurrency // (workers or 1))
         pool = GivenPool(executor) if executor else OwnPool(workers or 1)
         return Chunks(units, pool, workers, threads, configs, journal)
