@@ -50,7 +50,8 @@ def messages(number: int) -> list[dict[str, str]]:
 
 
 def in_threads(work: Work, call: Callable[[int], str]) -> float:
-    """Makes the calls in threads."""
+    """Makes the calls in threads; one before them makes the client, which LiteLLM may close under other threads."""
+    call(0)
     started = time.perf_counter()
     with ThreadPoolExecutor(work.at_once) as pool:
         replies = list(pool.map(call, range(work.calls)))
