@@ -15,10 +15,16 @@ FORM = 'write "${NAME}", where NAME is the environment variable that holds it'
 
 def variables_of(params: object) -> set[str]:
     """The environment variables that params name as `${NAME}`."""
-    if isinstance(params, str):
-        return set(_VARIABLE.findall(params))
-    items = params.values() if isinstance(params, dict) else params if isinstance(params, list | tuple) else ()
-    return {name for item in items for name in variables_of(item)}
+    found: set[str] = set()
+    # Not recursive: this reads entries before anything is checked, and they may be nested deeply.
+    waiting = [params]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            found.update(_VARIABLE.findall(item))
+        elif isinstance(item, dict | list | tuple):
+            waiting += item.values() if isinstance(item, dict) else item
+    return found
 
 
 def with_variables(params: Any, value_of: Callable[[str], str]) -> Any:
@@ -30,20 +36,27 @@ def with_variables(params: Any, value_of: Callable[[str], str]) -> Any:
     return [with_variables(item, value_of) for item in params] if isinstance(params, list) else params
 
 
-def written_keys(params: object, place: str, *, is_secret: bool = False) -> Iterator[str]:
+def written_keys(params: object, place: str, *, is_secret: bool = False, levels: int = 100) -> Iterator[str]:
     """The places of params that hold a key as it is.
 
     Args:
         params: the params, or a part of them.
         place: its name.
         is_secret: whether the name of the part says that it holds a credential.
+        levels: how deep it may be nested.
+
+    Raises:
+        ValueError: it is nested deeper. Python reads JSON that it can then not walk through.
     """
+    if levels == 0:
+        raise ValueError("params are nested too deeply, in more than 100 levels")
     if isinstance(params, dict):
         for name, item in params.items():
-            yield from written_keys(item, f"{place}.{name}", is_secret=is_secret_field(str(name)))
+            is_named = is_secret_field(str(name))
+            yield from written_keys(item, f"{place}.{name}", is_secret=is_named, levels=levels - 1)
     elif isinstance(params, list):
         for index, item in enumerate(params):
-            yield from written_keys(item, f"{place}[{index}]", is_secret=is_secret)
+            yield from written_keys(item, f"{place}[{index}]", is_secret=is_secret, levels=levels - 1)
     elif isinstance(params, str) and (
         (is_secret and params and not _VARIABLE.search(params)) or find_key_shapes(params)
     ):

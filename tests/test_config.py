@@ -286,6 +286,15 @@ class TestVariablesInParams:
         assert self.server.requests == []
 
 
+def test_params_that_are_nested_too_deeply_are_named(write_config: Write) -> None:
+    """Python reads JSON that is deeper than it can then walk through."""
+    path = write_config({"x": {"provider_type": "openai", "models": ["m"]}})
+    deep = "[" * 150 + "1" + "]" * 150
+    path.write_text(path.read_text().replace('"models"', f'"params": {{"extra_body": {deep}}}, "models"'))
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        load_provider_config("x")
+
+
 def test_a_config_is_read_in_linear_time() -> None:
     """Ten times the models take at most ten times the work: no name is compared with all others."""
 

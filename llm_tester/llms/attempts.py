@@ -160,7 +160,7 @@ def _attempt(
             max_reply_bytes=provider.config.max_reply_bytes,
         ) as call,
         # Before the budget, so that a call that waits keeps no money from another one.
-        rates.passing(provider.config) as passage,
+        rates.passing(provider.config, failures.deadline) as passage,
         _reserved(provider, model, limits) as reservation,
     ):
         failures.sent_at, started = passage.sent_at, time.perf_counter()

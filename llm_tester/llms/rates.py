@@ -181,12 +181,13 @@ class Gate:
             self._opens = max(self._opens, now + seconds)
             self._pace.refused(sent, now, seconds)
 
-    def enter(self, seat: Seat | None = None, *, inner: bool = False) -> _Sent:
+    def enter(self, seat: Seat | None = None, *, inner: bool = False, until: float | None = None) -> _Sent:
         """Waits until a call may be made, and counts it.
 
         Args:
             seat: the place to give up while it waits.
             inner: whether it is a part of a call that was let through, which only a refusal holds up.
+            until: when to wait no longer, on the gate's clock; the caller then sends nothing.
 
         Raises:
             StoppedError: the run was asked to end.
@@ -196,11 +197,14 @@ class Gate:
             if self._delay(inner=inner) == 0:
                 return self._count(inner=inner)
         with seat.aside() if seat else nullcontext(), self._changed:
-            while (wait := self._delay(inner=inner)) > 0:
+            while (wait := min(self._delay(inner=inner), self._left(until))) > 0:
                 check_stop()
                 self._wait(self._changed, wait if wait < math.inf else None)
             check_stop()
             return self._count(inner=inner)
+
+    def _left(self, until: float | None) -> float:
+        return math.inf if until is None else until - self._now()
 
     def wake(self) -> None:
         """Lets all that wait look again at what they wait for."""
@@ -267,14 +271,15 @@ class Passage:
 
     Args:
         gate: the provider's gate; None lets it through.
+        until: when to wait at it no longer, on its clock; None for no limit.
 
     Attributes:
         sent_at: when it passed the gate, on the gate's clock.
     """
 
-    def __init__(self, gate: Gate | None) -> None:
+    def __init__(self, gate: Gate | None, until: float | None = None) -> None:
         self.sent_at = 0.0
-        self._gate = gate
+        self._gate, self._until = gate, until
         self._tokens: int | None = None
         self._replayed = False
 
@@ -286,7 +291,7 @@ class Passage:
         if self._gate is not None:
             passed, seat = _passed.get(), _seat.get()
             self._inner = self._gate in passed
-            self._sent = self._gate.enter(seat, inner=self._inner)
+            self._sent = self._gate.enter(seat, inner=self._inner, until=self._until)
             self.sent_at = self._sent.at
             self._token = _passed.set((*passed, self._gate))
             self._seat = None if self._inner else seat
@@ -335,9 +340,9 @@ def reset() -> None:
 in_child(reset)
 
 
-def passing(config: ProviderConfig) -> Passage:
-    """What a live attempt waits for; nothing if no request of the calling context is sent."""
-    return Passage(None if cassettes.is_offline() else gate_of(config))
+def passing(config: ProviderConfig, until: float | None = None) -> Passage:
+    """What a live attempt waits for, until a time by `time.monotonic`; nothing if no request of the context is sent."""
+    return Passage(None if cassettes.is_offline() else gate_of(config), until)
 
 
 def aside() -> AbstractContextManager[None]:

@@ -53,6 +53,16 @@ def test_requests_a_minute_hold_in_every_minute() -> None:
     assert starts == [0, 1, 60, 61, 120]
 
 
+def test_a_call_waits_at_a_closed_gate_until_its_own_time_is_over() -> None:
+    clock = FakeClock()
+    gate = clock.gate()
+    gate.hold(100, 0.0)
+    gate.leave(gate.enter(until=5.0), None, replayed=False)
+    assert clock.now == 5
+    gate.leave(gate.enter(until=1000.0), 10, replayed=False)
+    assert clock.now >= 100
+
+
 @given(st.lists(st.floats(0, 90), max_size=40), st.integers(1, 5))
 def test_no_minute_has_more_requests_than_allowed(gaps: list[float], limit: int) -> None:
     """Whenever calls come, any 60 seconds have at most the allowed number of them."""
