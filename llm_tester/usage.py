@@ -1,6 +1,5 @@
 """What a call used and cost. The rules for numbers that cannot be true are in docs/prices.md."""
 
-import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 from .pricing import Cost, Price, Rates, Tokens, cost
 
 __all__ = [
+    "MOST_USD",
     "TOKEN_COUNTS",
     "Billed",
     "UsageData",
@@ -32,6 +32,8 @@ _MOST_TOKENS = 10**12
 
 _HALF = re.compile("[\ud800-\udfff]")
 
+# No reply costs more. Larger amounts would make sums that no one can use, or no numbers at all.
+MOST_USD = 1e9
 _Count = Annotated[int, Field(ge=0, le=_MOST_TOKENS)]
 
 
@@ -46,7 +48,7 @@ class Billed(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    usd: float | None = Field(default=None, ge=0, le=MOST_USD, allow_inf_nan=False)
     prompt_tokens: _Count | None = None
     completion_tokens: _Count | None = None
 
@@ -144,7 +146,7 @@ class UsageData(BaseModel):
         """
         tokens, notes = self._tokens(price)
         found: Cost | None = cost(tokens, price) if price and tokens else None
-        if found and not math.isfinite(found.total_usd):
+        if found and not found.total_usd <= MOST_USD:
             found, notes = None, [*notes, "the rates are too large for a cost"]
         total, source = (found.total_usd, price.source) if found and price else (None, None)
         if self.billed and self.billed.usd is not None:
@@ -213,7 +215,7 @@ def _believable(given: Mapping[str, Any]) -> dict[str, Any]:
     kept["priceable"] = bool(given.get("priceable", True)) and not notes
     for name in ("prompt_cost", "completion_cost", "total_cost", "elapsed_seconds"):
         value = kept.get(name)
-        if _is_amount(value):
+        if _is_amount(value) and value <= MOST_USD:
             continue
         kept.pop(name, None)
         if value is not None:

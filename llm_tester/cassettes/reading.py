@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -247,6 +248,7 @@ def _read(item: Mapping[str, Any]) -> Interaction:
     request, response = dict(item["request"]), dict(item["response"])
     request["headers"], response["headers"] = _lists(request.get("headers")), _lists(response.get("headers"))
     request["method"], request["uri"] = str(request["method"]), str(request["uri"])
+    _ = urlsplit(request["uri"]).port  # raises if it is no address
     request.setdefault("body", None)
     response.setdefault("body", None)
     if isinstance(status := response["status"], dict):

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from pydantic_core import from_json
 
 from ..cassettes import running
-from ..usage import Billed
+from ..usage import MOST_USD, Billed
 
 __all__ = ["read_usage", "usage_in_reply"]
 
@@ -72,6 +72,8 @@ def _xai(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _usd(usd: float | None) -> dict[str, Any]:
+    if usd is not None and usd > MOST_USD:
+        return {"notes": (f"the reply says that {usd:g} USD were billed, which is not believed",), "priceable": False}
     return {} if usd is None else {"billed": Billed(usd=usd)}
 
 

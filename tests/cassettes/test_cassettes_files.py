@@ -232,6 +232,14 @@ UNREADABLE = {
         b"format: 1\ninteractions: " + b"[" * 5000 + b"]" * 5000,
         "is not whole|nested deeper|nesting depth|recursion depth",
     ),
+    "no address": (
+        b"format: 1\ninteractions: [{request: {method: a, uri: 'http://[b'}, response: {status: 200}}]",
+        "is not whole .*Invalid IPv6 URL",
+    ),
+    "no port": (
+        b"format: 1\ninteractions: [{request: {method: a, uri: 'http://b:x'}, response: {status: 200}}]",
+        "is not whole .*Port could not be cast",
+    ),
     "a deep body": (
         _interaction("{json: " + "[" * 5000 + "]" * 5000 + "}"),
         "is not whole|nested deeper|nesting depth|recursion depth",

@@ -70,6 +70,12 @@ def test_openrouters_cost_leads_over_the_config_price(ask: Ask) -> None:
     assert (usage.prompt_tokens, usage.completion_tokens) == (100, 20)
 
 
+def test_an_amount_that_no_reply_costs_is_not_believed(ask: Ask) -> None:
+    usage = ask(chat({**COUNTS, "cost": 1e308}), provider_type="openrouter", models=PRICED)
+    assert (usage.total_cost, usage.billed) == (None, None)
+    assert "the reply says that 1e+308 USD were billed, which is not believed" in usage.notes
+
+
 def test_a_reply_that_does_not_say_is_priced_by_the_list(ask: Ask) -> None:
     usage = ask(chat(COUNTS), provider_type="openrouter", models=PRICED)
     assert (usage.total_cost, usage.cost_source) == (pytest.approx(0.12), "config")
