@@ -31,7 +31,8 @@ from llm_tester.llms.llm_registry import reset_provider_cache
 from llm_tester.llms.provider_factory import create_provider, register_external_provider
 from llm_tester.settings import settings as read_settings
 
-PLAIN = f"canary{secrets.token_hex(12)}"
+# No part of it is its own beginning, so that repeated text holds it only where it is meant to.
+PLAIN = f"canary{secrets.token_hex(11)}00"
 HARD = f'ca/na+ry="{secrets.token_hex(6)}\\é'
 
 
