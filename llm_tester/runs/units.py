@@ -25,6 +25,7 @@ from ..usage import UsageData
 from .cases import Case
 from .extraction import extract
 from .kept import Kept, KeptReply, fingerprint, is_keepable, kept_path, load_kept, save_kept
+from .recording import recording
 from .results import CaseResult, OfModel, Place
 from .scoring import compare
 
@@ -181,11 +182,19 @@ def _run(unit: Unit, results: list[CaseResult]) -> None:
     if planned.skip:
         results += skipped(unit, planned.skip, unit.command("once"))
         return
-    with _opened(unit, planned, provider) as cassette:
-        for number in _repeats(unit):
-            results.append(_run_once(unit, number, provider, cassette))
+    with _recording(unit, planned):
+        # Another run may have recorded it meanwhile.
+        planned = plan(unit, provider)
+        with _opened(unit, planned, provider) as cassette:
+            for number in _repeats(unit):
+                results.append(_run_once(unit, number, provider, cassette))
     if made_from and unit.record != "none" and not under_ci():
         _keep(unit, made_from, results)
+
+
+def _recording(unit: Unit, planned: Plan) -> AbstractContextManager[None]:
+    """Waits until no other run records the unit's cassette, if this one would."""
+    return recording(unit.path) if planned.mode and planned.live else nullcontext()
 
 
 def limits_of(unit: Unit, provider: BaseLLM, model: str | None = None) -> Limits:
