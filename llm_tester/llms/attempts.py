@@ -215,7 +215,8 @@ def _ours(error: Exception, provider: "BaseLLM", model: ModelConfig, *, sent: bo
         return link if link is error else type(link)(*link.args)
     if isinstance(error, LLMTesterError) and not isinstance(error, ProviderError):
         return error
-    return provider_error(error, provider.config.name, model.name, sent=sent)
+    keys = provider.key_variables(model.name)
+    return provider_error(error, provider.config.name, model.name, sent=sent, keys=keys)
 
 
 def _reserved(provider: "BaseLLM", model: ModelConfig, limits: Cost) -> Reservation:

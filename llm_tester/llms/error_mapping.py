@@ -27,6 +27,7 @@ from ..errors import (
     UnusableReplyError,
 )
 from ..usage import well_formed
+from ._logins import any_of
 
 __all__ = ["error_in_reply", "exception_chain", "never_connected", "provider_error", "without_key"]
 
@@ -67,7 +68,9 @@ _BAD_KEY = re.compile(r"API_KEY_INVALID|api key not valid|invalid api key|incorr
 _LONGEST_REASON = 500
 
 
-def provider_error(error: Exception, provider: str, model: str | None, *, sent: bool = True) -> ProviderError:
+def provider_error(
+    error: Exception, provider: str, model: str | None, *, sent: bool = True, keys: tuple[str, ...] = ()
+) -> ProviderError:
     """Our error for whatever a call raised; raise it `from` the original.
 
     Args:
@@ -75,6 +78,7 @@ def provider_error(error: Exception, provider: str, model: str | None, *, sent: 
         provider: the provider's name in the config.
         model: the model that was asked for.
         sent: whether a request was seen; without one, no reply can be unusable.
+        keys: the variables that may hold the provider's key.
 
     Returns:
         `error` itself, completed, if it is one of ours; else an error of the class for its HTTP status, or else for its
@@ -97,6 +101,8 @@ def provider_error(error: Exception, provider: str, model: str | None, *, sent: 
     retry_after = next((wait for link in chain if (wait := _retry_after(link)) is not None), None)
     hint = f"; it asks to wait {retry_after:g} s" if retry_after is not None else ""
     advice = _ADVICE[kind] if sent or kind is not ProviderError else "nothing was sent"
+    if kind is AuthenticationError and keys:
+        advice = f"the key was refused; check {any_of(keys)}"
     message = f"{provider}, {model or 'no model'}: {advice}{code}{hint}. It said: {reason}"
     return kind(message, provider=provider, model=model, status_code=status, retry_after=retry_after)
 

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import secrets
 import socket
 import ssl
 import time
@@ -27,6 +28,7 @@ from llm_tester import (
     use_cassette,
 )
 from llm_tester.errors import (
+    AuthenticationError,
     BudgetError,
     CassetteError,
     ConnectionError,
@@ -184,6 +186,17 @@ def test_a_key_that_cannot_be_a_header_names_its_variable_and_sends_nothing(
         provider.get_response("a", "b")
     assert bad not in str(caught.value)
     assert (server.requests, caught.value.attempts, caught.value.failed_cost) == ([], 0, 0.0)
+
+
+def test_a_refused_key_names_its_variable(write_config: Write, standin: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has several keys knows which one to look at; the key itself is not in the message."""
+    key = secrets.token_hex(16)
+    monkeypatch.setenv("ACME_API_KEY", key)
+    write_config({"x": openai_entry(standin("text", faults=[Fault(status=401)]), env_key="ACME_API_KEY")})
+    provider = get_llm_provider("x")
+    with pytest.raises(AuthenticationError, match=r"the key was refused; check ACME_API_KEY \(401\)") as caught:
+        provider.get_response("a", "b")
+    assert key not in str(caught.value)
 
 
 # Classes that override get_response
