@@ -249,7 +249,7 @@ class LLMTester:
             fresh[index] = tuple(result.of_run(run_id) for result in results)
             for result in fresh[index]:
                 self._count(run_id, result)
-            for number, result in enumerate(fresh[index], 1):
+            for number, result in enumerate(fresh[index], units[index].first):
                 if on_result:
                     on_result(result, (len(fresh) - 1) * repeats + number, len(units) * repeats)
 

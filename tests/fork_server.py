@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 import types
 import warnings
@@ -84,6 +85,8 @@ def become(command: list[str], cwd: str, environment: dict[str, str], path: list
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
+    # A library may have asked for it, with the environment of the first process.
+    tempfile.tempdir = None
     os.chdir(cwd)
     sys.argv[:] = command[1:2] + command[3:] if command[1:2] == ["-c"] else command
     first = "" if sys.argv[0] == "-c" else str(Path(sys.argv[0]).parent)

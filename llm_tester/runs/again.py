@@ -1,5 +1,6 @@
 """Which earlier results are kept, and which units run again."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -32,8 +33,9 @@ class Kept(NamedTuple):
         """
         results = dict(self.results)
         for index, unit in enumerate(units):
-            if index in fresh or unit.place not in results:
-                results[unit.place] = fresh.get(index) or skipped(unit, "not run: the run was interrupted")
+            if index in fresh or unit.place not in results or unit.first > 1:
+                now = fresh.get(index) or skipped(unit, "not run: the run was interrupted")
+                results[unit.place] = (*results.get(unit.place, ())[: unit.first - 1], *now)
         return Kept({**self.cases, **{unit.case.key: record_of(unit.case) for unit in units}}, results)
 
     def in_order(self, units: Sequence[Unit]) -> "Kept":
@@ -59,23 +61,27 @@ def due(units: Iterable[Unit], previous: RunResult, *, missing: bool = False) ->
     Args:
         units: all units.
         previous: the earlier results.
-        missing: whether units without any result are run, because the run ended early.
+        missing: whether repeats without a result are run, because the run ended early.
 
     Returns:
-        The units with a repeat that failed or was skipped, those of a provider that could not start, and those of a
-        case that has changed. A case that is not in the earlier results does not run, unless `missing`.
+        The units with a repeat that failed, was skipped or is missing, those of a provider that could not start, and
+        those of a case that has changed. A case that is not in the earlier results does not run, unless `missing`.
     """
     changed = _changed(previous, units := list(units))
     known = {case.key for case in previous.cases}
     incomplete = {result.place for result in previous.incomplete()}
-    if missing:
-        incomplete |= {unit.place for unit in units} - {result.place for result in previous.results}
-    return [
-        unit
-        for unit in units
-        if (missing or unit.case.key in known)
-        and (unit.place in incomplete or unit.provider in previous.problems or unit.case.key in changed)
-    ]
+    recorded = {result.place for result in previous.results if result.cassette}
+    done = Counter(result.place for result in previous.results)
+
+    def rest(unit: Unit) -> Unit | None:
+        if unit.place in incomplete or unit.provider in previous.problems or unit.case.key in changed:
+            return unit if missing or unit.case.key in known else None
+        if not missing or done[unit.place] >= unit.repeats:
+            return None
+        # A cassette replays those that are done.
+        return unit if unit.place in recorded else unit.model_copy(update={"first": done[unit.place] + 1})
+
+    return [part for unit in units if (part := rest(unit))]
 
 
 def kept(previous: RunResult | None, units: Sequence[Unit], *, whole: bool) -> Kept:

@@ -57,10 +57,17 @@ class _Place:
 
     def run(self) -> tuple[CaseResult, ...]:
         """Runs the unit, and adds its results to the journal."""
+        kept: list[CaseResult] = []
+
+        def keep(result: CaseResult) -> None:
+            kept.append(result)
+            if self._journal:
+                self._journal.finished(self.unit, [result])
+
         with seated(self):
-            results = run_unit(self.unit)
-        if self._journal:
-            self._journal.finished(self.unit, results)
+            results = run_unit(self.unit, keep)
+        if self._journal and len(kept) < len(results):
+            self._journal.finished(self.unit, results[len(kept) :])
         return results
 
 

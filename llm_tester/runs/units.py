@@ -3,7 +3,7 @@
 import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,6 +51,7 @@ class Unit(OfModel):
         record: `auto`, `off` or a record mode.
         cassettes: the directory of the recordings.
         repeats: how often to run it.
+        first: the first repeat to run; those before it are done.
         config: the global config file; None if there is none.
         options: options to add to the commands in messages, such as `--cases DIR`.
         through_the_wire: whether a recording is replayed even if what it was turned into is kept.
@@ -60,6 +61,7 @@ class Unit(OfModel):
     record: str = "auto"
     cassettes: Path
     repeats: int = 1
+    first: int = 1
     config: Path | None = None
     options: tuple[str, ...] = ()
     through_the_wire: bool = False
@@ -114,7 +116,7 @@ def plan(unit: Unit, provider: BaseLLM, *, without_key: bool = False) -> Plan:
         CassetteError: its cassette cannot be read.
     """
     if not provider.uses_http or unit.record == "off":
-        return Plan(None, None, unit.repeats)
+        return Plan(None, None, len(_repeats(unit)))
     is_recorded = unit.path.is_file()
     if unit.record == "auto":
         no_key = None if without_key else provider.missing_key(unit.model)
@@ -144,8 +146,12 @@ def _missing_repeats(unit: Unit) -> int:
     return max(0, unit.repeats - (calls or len(usable)))
 
 
-def run_unit(unit: Unit) -> tuple[CaseResult, ...]:
+def run_unit(unit: Unit, keep: Callable[[CaseResult], None] | None = None) -> tuple[CaseResult, ...]:
     """Runs one unit; whatever it raises becomes a result.
+
+    Args:
+        unit: the unit.
+        keep: gets each result that no cassette keeps, as soon as it is known.
 
     Returns:
         A result for each repeat.
@@ -154,7 +160,7 @@ def run_unit(unit: Unit) -> tuple[CaseResult, ...]:
     try:
         activate(unit.config)
         with _network(unit):
-            _run(unit, results)
+            _run(unit, results, keep)
     except (Exception, CassetteMismatch, SystemExit) as error:  # noqa: BLE001 (each unit fails by itself)
         # The cassette cannot be used, so no other repeat can run.
         results += [_failed(unit, number, error) for number in _repeats(unit)[len(results) :]]
@@ -168,7 +174,7 @@ def _network(unit: Unit) -> AbstractContextManager[None]:
     return network.offline(Offline("the record mode is none", settings().config.allow))
 
 
-def _run(unit: Unit, results: list[CaseResult]) -> None:
+def _run(unit: Unit, results: list[CaseResult], keep: Callable[[CaseResult], None] | None) -> None:
     """Appends the results of a unit, each when it is known."""
     provider = llm_registry.get_llm_provider(unit.provider)
     if provider is None:
@@ -188,6 +194,8 @@ def _run(unit: Unit, results: list[CaseResult]) -> None:
         with _opened(unit, planned, provider) as cassette:
             for number in _repeats(unit):
                 results.append(_run_once(unit, number, provider, cassette))
+                if keep and cassette is None:
+                    keep(results[-1])
     if made_from and unit.record != "none" and not under_ci():
         _keep(unit, made_from, results)
 
@@ -260,7 +268,7 @@ def expected_size(case: Case) -> int:
 
 
 def _repeats(unit: Unit) -> range:
-    return range(1, unit.repeats + 1)
+    return range(unit.first, unit.repeats + 1)
 
 
 def _fingerprint(unit: Unit, provider: BaseLLM) -> str | None:

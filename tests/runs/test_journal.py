@@ -237,6 +237,22 @@ def test_a_killed_run_goes_on(record: str, requests: int, server: StandIn) -> No
     assert not JOURNAL.exists()
 
 
+def test_repeats_that_no_recording_keeps_are_not_paid_for_again(server: StandIn) -> None:
+    """The journal ends after two of a case's three repeats; the third is run, and the books hold all of them once."""
+    die_after(5, record="off", repeats=3)
+    asked, progress = len(server.requests), []
+    tester = LLMTester(["x"])
+    run = tester.run_tests(
+        record="off", journal=JOURNAL, on_result=lambda result, done, total: progress.append((done, total))
+    )
+    assert len(server.requests) - asked == 10
+    assert [result.repeat for result in run.results] == [1, 2, 3] * 4
+    assert [result.status for result in run.results] == ["ok"] * 12
+    assert run.spent_usd == pytest.approx(12 * COST)
+    assert progress[0] == (3, 12)
+    assert progress[-1] == (12, 12)
+
+
 def test_a_limit_holds_for_the_whole_run(server: StandIn) -> None:
     """What the run spent before it was killed counts."""
     die_after(7, record="off", max_cost=0.01)
