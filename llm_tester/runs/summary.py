@@ -1,5 +1,6 @@
 """What results add up to: the repeats of a case, the ranking of the models, the comparison of prompts."""
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -221,9 +222,9 @@ def _sums(results: Iterable[CaseResult]) -> Sums:
         skipped=counts["skipped"],
         prompt_tokens=sum(usage.prompt_tokens for usage in usages),
         completion_tokens=sum(usage.completion_tokens for usage in usages),
-        cost_usd=sum(usage.total_cost or 0.0 for usage in usages),
+        cost_usd=math.fsum(usage.total_cost or 0.0 for usage in usages),
         unknown=sum(usage.total_cost is None for usage in usages),
-        seconds=sum(usage.elapsed_seconds for usage in usages),
+        seconds=math.fsum(usage.elapsed_seconds for usage in usages),
         fallbacks=sum(result.fallback is not None for result in results),
     )
 
