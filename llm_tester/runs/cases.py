@@ -13,6 +13,7 @@ import inspect
 import logging
 import re
 import reprlib
+import stat
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
@@ -156,7 +157,7 @@ def titles(root: Path) -> Iterator[tuple[str, str]]:
 
 def _modules(root: Path) -> list[str]:
     try:
-        found = [path.name for path in _listed(root) if (path / "model.py").is_file()]
+        found = [path.name for path in _listed(root) if _is_module(path)]
         there = root.is_dir()
     except OSError as error:
         raise CaseError(f"{root}: cannot be read ({error})") from error
@@ -167,6 +168,14 @@ def _modules(root: Path) -> list[str]:
             f"{root}: has no module; a module is a folder with a model.py in it. `llm-tester init` writes a sample"
         )
     return found
+
+
+def _is_module(folder: Path) -> bool:
+    # From Python 3.14 on, is_file() also says no if it may not look.
+    try:
+        return stat.S_ISREG((folder / "model.py").stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _listed(directory: Path) -> list[Path]:

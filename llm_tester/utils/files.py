@@ -58,7 +58,9 @@ def check_folder(path: Path) -> None:
         ConfigError: it is a file, or no path that the system knows.
     """
     try:
-        problem = None if path.is_dir() or not path.exists() else "it is no directory"
+        problem = None if stat.S_ISDIR(path.stat().st_mode) else "it is no directory"
+    except (FileNotFoundError, NotADirectoryError):
+        problem = None
     except OSError as error:
         problem = error.strerror
     if problem:
