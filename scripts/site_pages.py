@@ -15,7 +15,9 @@ ADDED = {
     "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
 }
-LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]+)\]\((?P<path>[^)#\s:]+)(?P<anchor>#[^)]*)?\)|(?<=\]\()docs/(?P<image>images/)")
+LINK = re.compile(
+    r"(?<!!)\[(?P<text>[^\]]+)\]\((?P<path>[^)#\s:]+)(?P<anchor>#[^)]*)?\)|(?<=\]\()docs/(?P<image>images/)"
+)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from conftest import ROOT
 from doc_pages import FENCE, PAGES
 
+import llm_tester.errors
 from llm_tester import RunResult
 from llm_tester.__main__ import main
 
@@ -68,6 +69,14 @@ def test_the_documented_floors_are_those_of_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {re.sub(r"\[.*\]", "", requirement).lower() for requirement in project["dependencies"]}
     assert {f"{name.lower()}>={floor}" for name, floor in rows} == declared
+
+
+def test_the_reference_has_every_public_name() -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs/reference").glob("*.md"))
+    shown = set(re.findall(r"^::: llm_tester\.(\w+)$", pages, re.MULTILINE))
+    errors = {name for name in llm_tester.__all__ if hasattr(llm_tester.errors, name)}
+    assert shown >= set(llm_tester.__all__) - errors
+    assert {"testing.ProviderContract", "errors"} <= set(re.findall(r"^::: llm_tester\.(\S+)$", pages, re.MULTILINE))
 
 
 def test_the_sample_cases_print_what_the_readme_shows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
