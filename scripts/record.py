@@ -20,7 +20,7 @@ from llm_tester import LLMTester
 
 ROOT = Path(__file__).parent.parent
 PORT = 8317
-TEMPLATE = ROOT / "llm_tester" / "template"
+TEMPLATE = ROOT / "llm_tester" / "template" / "project"
 SAMPLE, CASE, PROVIDER = "products", "desk_lamp", "smollm-openai"
 
 

@@ -7,6 +7,7 @@ called.
 import atexit
 import gc
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,20 @@ def config_option(command: Command) -> Command:
     return path_option("--config", "config_path", help="The global config; ./config.json else.")(command)
 
 
+if "_LLM_TESTER_COMPLETE" in os.environ:
+    from . import completion as completion  # bash is answered in another way than click does
+
+
+def complete_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    from .completion import complete
+
+    return complete(context, parameter, incomplete)
+
+
+def names_option(*names: str, **more: Any) -> Callable[[Command], Command]:
+    return click.option(*names, multiple=True, shell_complete=complete_names, **more)
+
+
 @click.group(cls=_Group)
 @click.version_option(package_name="llm_tester")
 @click.option("-v", "--verbose", is_flag=True, help="Show the log.")
@@ -95,12 +110,13 @@ def providers(config_path: Path | None) -> None:
 @main.command("list")
 @path_option("--cases", help="Directory of the cases (default: the config's).")
 @click.option("--no-import", is_flag=True, help="Import nothing of the project; say which files run code.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; notes go to standard error.")
 @config_option
-def show_cases(cases: Path | None, no_import: bool, config_path: Path | None) -> None:
+def show_cases(cases: Path | None, no_import: bool, as_json: bool, config_path: Path | None) -> None:
     """List the cases and models of a run, and whether they are recorded."""
     from .listing import show_list
 
-    show_list(cases, config_path, may_import=not no_import)
+    show_list(cases, config_path, may_import=not no_import, as_json=as_json)
 
 
 @main.command()
@@ -112,9 +128,19 @@ def init(directory: Path) -> None:
     write_project(directory)
 
 
+@main.command("new-module")
+@click.argument("name")
+@config_option
+def new_module(name: str, config_path: Path | None) -> None:
+    """Add a module with one case to edit, which runs at once with the mock provider."""
+    from .new_module import write_module
+
+    write_module(name, config_path)
+
+
 @main.command()
-@click.option("-p", "--provider", "providers", multiple=True, help="PROVIDER, PROVIDER:MODEL, PROVIDER:*; repeatable.")
-@click.option("-m", "--module", "modules", multiple=True, help="MODULE or MODULE/CASE: only these; repeatable.")
+@names_option("-p", "--provider", "providers", help="PROVIDER, PROVIDER:MODEL, PROVIDER:*; repeatable.")
+@names_option("-m", "--module", "modules", help="MODULE or MODULE/CASE: only these; repeatable.")
 @click.option(
     "--record",
     type=click.Choice(["auto", "off", *get_args(RecordMode)]),
@@ -187,6 +213,21 @@ def merge(ctx: click.Context, results: tuple[Path, ...], output: Path) -> None:
     ctx.exit(COMPLETE if merge_parts(results, output) else INCOMPLETE)
 
 
+@main.command()
+@path_argument("results", metavar="FILE...", nargs=-1, required=True)
+@path_option("-o", "--output", default="llm_tester_report", show_default=True)
+@click.pass_context
+def report(ctx: click.Context, results: tuple[Path, ...], output: Path) -> None:
+    """Show results that exist, and write report.html, report.md and junit.xml; call nothing.
+
+    FILE is a results.json, or the directory it is in. With several, the first is the baseline of the others; exit 1 if
+    there is nothing to compare.
+    """
+    from .report import show_report
+
+    ctx.exit(COMPLETE if show_report(results, output) else INCOMPLETE)
+
+
 @main.group()
 def baseline() -> None:
     """Keep results to compare later runs with."""
@@ -203,7 +244,7 @@ def save(file: Path, config_path: Path | None) -> None:
 
 
 @main.command()
-@click.argument("target", metavar="[PROVIDER[:MODEL]]", required=False)
+@click.argument("target", metavar="[PROVIDER[:MODEL]]", required=False, shell_complete=complete_names)
 @config_option
 def prices(target: str | None, config_path: Path | None) -> None:
     """Show the price of each model, where it comes from, and where the sources disagree by more than 1%.

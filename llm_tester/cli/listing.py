@@ -1,5 +1,6 @@
 """The command `list`."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from .console import console, say
 __all__ = ["show_list"]
 
 
-def show_list(cases: Path | None, config: Path | None, *, may_import: bool) -> None:
+def show_list(cases: Path | None, config: Path | None, *, may_import: bool, as_json: bool = False) -> None:
     """Prints each case with each model of a run, and whether it is recorded.
 
     Args:
@@ -24,6 +25,7 @@ def show_list(cases: Path | None, config: Path | None, *, may_import: bool) -> N
         config: the global config file.
         may_import: whether model.py files and modules of providers are imported. If not, what they would add is
             missing, and it is printed which files run code and where keys would go.
+        as_json: whether to print JSON instead of a table, and the rest on standard error.
     """
     activate(config)
     active = settings()
@@ -37,19 +39,27 @@ def show_list(cases: Path | None, config: Path | None, *, may_import: bool) -> N
         entries = {name: active.provider(name) for name in active.enabled_names()}
         targets = [(name, entry.default() or "default") for name, entry in entries.items() if entry]
         notes = [*_code(folder, found, entries, external), *_addresses(entries)]
-    rows = _rows(found, targets, recordings)
-    console().print(terminal.table(("case", "provider and model", "recorded"), rows))
+    units = list(_units(found, targets, recordings))
+    if as_json:
+        say(json.dumps(units, indent=2))
+    else:
+        console().print(terminal.table(("case", "provider and model", "recorded"), map(_row, units)))
     for note in notes:
-        say(note)
+        say(note, err=as_json)
 
 
-def _rows(found: Iterable[tuple[str, str]], targets: list[tuple[str, str]], root: Path) -> Iterator[dict[str, str]]:
+def _units(found: Iterable[tuple[str, str]], targets: list[tuple[str, str]], root: Path) -> Iterator[dict[str, Any]]:
     for module, title in found:
-        case = f"{module}/{title}" if title else f"{module}, no case in its files"
         for provider, model in targets or [("", "")]:
             is_recorded = bool(title and provider) and cassette_path(root, module, title, provider, model).is_file()
-            target = f"{provider}:{model}" if provider else "—"
-            yield {"case": case, "provider and model": target, "recorded": "yes" if is_recorded else "no"}
+            names = {"module": module, "case": title, "provider": provider, "model": model}
+            yield {**{name: value or None for name, value in names.items()}, "recorded": is_recorded}
+
+
+def _row(unit: dict[str, Any]) -> dict[str, str]:
+    case = f"{unit['module']}/{unit['case']}" if unit["case"] else f"{unit['module']}, no case in its files"
+    target = f"{unit['provider']}:{unit['model']}" if unit["provider"] else "—"
+    return {"case": case, "provider and model": target, "recorded": "yes" if unit["recorded"] else "no"}
 
 
 def _external(path: Path) -> dict[str, str]:
