@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from console import reader_environment
+from report_sample import sample_run
 
 CODE = """
 import atexit, json, sys
@@ -20,7 +21,6 @@ CALLS = {"litellm", "pydantic_ai", "openai", "anthropic", "httpx", "httpx2", "ai
 UNLESS_CALLED = CALLS | {"asyncio", "dotenv", "genai_prices", "tiktoken", "numpy", "xml.etree"}
 UNLESS_RUN = UNLESS_CALLED | {"filelock", "jinja2", "rapidfuzz", "ssl"}
 ANYTHING = UNLESS_RUN | {"pydantic", "pydantic_core", "rich", "yaml", "difflib"}
-COMPLETION = {"_LLM_TESTER_COMPLETE": "bash_complete", "COMP_WORDS": "llm-tester run --re", "COMP_CWORD": "2"}
 
 
 def modules(code: str, *arguments: str, cwd: Path, **environment: str) -> set[str]:
@@ -44,9 +44,11 @@ def modules(code: str, *arguments: str, cwd: Path, **environment: str) -> set[st
         ("cassettes scan --help", ANYTHING | {"importlib.metadata"}, 45),
         ("--version", ANYTHING, 100),
         ("init new", ANYTHING | {"importlib.metadata"}, 45),
+        ("new-module invoices", UNLESS_RUN | {"rich", "yaml", "llm_tester.llms"}, 190),
         ("cassettes scan .", UNLESS_RUN | {"rich", "llm_tester.llms"}, 200),
         ("providers", UNLESS_RUN | {"yaml"}, 260),
         ("list --no-import", UNLESS_CALLED - {"asyncio"}, 460),
+        ("report results", UNLESS_CALLED - {"xml.etree"} | {"llm_tester.llms", "llm_tester.llm_tester"}, 360),
         ("prices mock", UNLESS_RUN | {"yaml"}, 260),
         # The lowest filelock imports asyncio.
         ("run -p mock", UNLESS_CALLED - {"asyncio"} | {"llm_tester.estimate"}, 460),
@@ -61,10 +63,13 @@ def test_a_command_imports_what_it_uses(
     assert len(found - modules(CLICK, cwd=project)) <= most
 
 
-def test_completion_imports_only_click(tmp_path: Path) -> None:
-    found = modules(CODE, cwd=tmp_path, **COMPLETION)
-    assert not (ANYTHING | {"importlib.metadata"}) & found
-    assert len(found - modules(CLICK, cwd=tmp_path)) <= 45
+@pytest.mark.parametrize("words", ["run --re", "run -p smollm", "run -m products", "prices m"])
+def test_completion_imports_only_click(words: str, project: Path) -> None:
+    asked = {"COMP_WORDS": f"llm-tester {words}", "COMP_CWORD": str(len(words.split()))}
+    found = modules(CODE, cwd=project, _LLM_TESTER_COMPLETE="bash_complete", **asked)
+    # click itself imports difflib for an option like -p.
+    assert not (ANYTHING - {"difflib"} | {"importlib.metadata"}) & found
+    assert len(found - modules(CLICK, cwd=project)) <= 45
 
 
 def test_importing_the_package_imports_none_of_its_wings(tmp_path: Path) -> None:
@@ -85,6 +90,8 @@ def test_the_interpreter_ends_without_looking_for_garbage(tmp_path: Path) -> Non
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A directory with a config and a case, as `llm-tester init` writes them."""
+    """A directory with a config and a case, as `llm-tester init` writes them, and results."""
     modules(CODE, "init", cwd=tmp_path)
+    (tmp_path / "results").mkdir()
+    sample_run(1).save(tmp_path / "results/results.json")
     return tmp_path
