@@ -33,7 +33,7 @@ def show_list(cases: Path | None, config: Path | None, *, may_import: bool, as_j
     if may_import:
         tester = LLMTester(active.enabled_names(), cases)
         found = [(case.module, case.title) for case in tester.discover_test_cases()]
-        targets, notes = tester.targets(), [f"{name}: {problem}" for name, problem in tester.problems.items()]
+        targets, notes = tester.targets(), [f"{name} cannot start: {why}" for name, why in tester.problems.items()]
     else:
         found, external = list(titles(folder)), _external(active.directory / EXTERNAL_FILE)
         entries = {name: active.provider(name) for name in active.enabled_names()}
