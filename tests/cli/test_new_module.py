@@ -10,6 +10,8 @@ import pytest
 from console import invoke
 from sample_cases import write_case
 
+from llm_tester.llms.llm_registry import reset_provider_cache
+
 STEP = re.compile(r"^(\d)\. (.+)$", re.MULTILINE)
 
 
@@ -65,6 +67,7 @@ def test_a_new_module_runs_at_once_and_the_named_commands_work(config: tuple[str
     assert (tmp_path / ("other" if config else ".") / "cases/invoices/model.py").is_file()
     run, estimate = commands(result.output)
     for command in (run, estimate):
+        reset_provider_cache()  # a new process has not read any config
         shown = invoke(*command[1:])
         assert shown.exit_code == 0, shown.output
     [reply] = json.loads(Path("llm_tester_results/results.json").read_text())["results"]
