@@ -241,8 +241,7 @@ class LLMTester:
                 **_money(self.costs.report().by("run_id").get((run_id,))),
                 shard=part,
                 problems={**(self._untried(previous) if previous else {}), **self.problems},
-                cases=tuple(whole.cases.values()),
-                results=tuple(result for results in whole.results.values() for result in results),
+                **whole.fields(),
             )
 
         def take(index: int, results: tuple[CaseResult, ...]) -> None:

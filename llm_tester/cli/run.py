@@ -367,7 +367,7 @@ def write_reports(output: Path, results: RunResult, comparison: RunComparison | 
         again: the command that runs again what failed.
     """
     write_own(output / "report.md", markdown.render(results, comparison, again), markdown.MARK)
-    write_own(output / "report.html", html.render(results, comparison), markdown.MARK)
+    write_own(output / "report.html", html.render(results, comparison, directory=output), markdown.MARK)
 
 
 def say_written(output: Path) -> None:

@@ -1,12 +1,42 @@
 """The facts about a call that the HTML page shows with its result."""
 
+import os
+import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from ..pricing import Price
 from ..runs.results import CaseResult
 from ..usage import Billed, UsageData, format_usd
 
-__all__ = ["facts_of", "time_text"]
+__all__ = ["Paths", "facts_of", "time_text"]
+
+
+class Paths:
+    """Paths of this machine as the page shows them: relative, so that they say nothing about the machine.
+
+    Args:
+        directory: where the page will be; links start there.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._folders: dict[str, str] = {}
+        here = Path.cwd()
+        above = "|".join(re.escape(f"{folder}{os.sep}") for folder in (here, *here.parents[:-1]))
+        # Not in the middle of a path or an address.
+        self._absolute = re.compile(rf"(?<![\w./-])(?:{above})")
+
+    def relative(self, path: str) -> str:
+        """A path as a link from the page's directory."""
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.relpath(folder or ".", self._directory)
+        return f"{self._folders[folder]}/{name}".replace(os.sep, "/").removeprefix("./")
+
+    def in_text(self, text: str) -> str:
+        """A text with its paths from the working directory, where the commands in it are run."""
+        return self._absolute.sub(lambda match: f"{os.path.relpath(match[0])}{os.sep}".removeprefix("./"), text)
 
 
 def time_text(iso: str) -> str:
@@ -28,8 +58,6 @@ def facts_of(result: CaseResult) -> Iterator[tuple[str, str]]:
         yield "seconds of failed attempts", f"{result.failed_seconds:.2f}"
     if result.unanswered:
         yield "attempts without a reply", _unanswered(result.unanswered, result.failed_cost)
-    if result.cassette is not None:
-        yield "cassette", result.cassette
     if result.age_days is not None:
         yield "age of the recording", f"{result.age_days:.1f} days" + (", older than max_age" if result.old else "")
 

@@ -10,10 +10,11 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -21,13 +22,14 @@ from markupsafe import Markup
 from pydantic_core import PydanticSerializationError, to_json
 
 from ..cassettes.importing import collector_at_rest
+from ..runs.baseline import compare_runs
 from ..runs.comparison import RunComparison, counted
-from ..runs.results import CaseKey, RunResult
+from ..runs.results import CaseKey, CaseResult, RunResult
 from ..runs.scoring import FieldScore
 from ..runs.summary import Column, FieldMean, Group, Summary, Sums, field_means, grouped, summarize
 from ..usage import format_sum, format_usd
 from . import tables
-from ._facts import facts_of, time_text
+from ._facts import Paths, facts_of, time_text
 
 __all__ = ["MARK", "render"]
 
@@ -36,29 +38,42 @@ MARK = "<!-- llm_tester report -->"
 # Most results lie between 80 and 100, so the steps are finer there.
 _LEVELS = (50, 70, 80, 90, 95, 100)
 _STATUSES = ("ok", "invalid", "failed", "skipped")
-_SCRIPTS = ("dom.js", "matrix.js", "scatter.js", "fields.js", "detail.js", "main.js")
+_SCRIPTS = ("dom.js", "schema.js", "matrix.js", "scatter.js", "fields.js", "detail.js", "state.js", "main.js")
 _MOST_CASES = 500
+_MOST_PROBLEMS = 20
 _UNSAFE = re.compile("[<\u2028\u2029\ud800-\udfff]")
 
 
-def render(run: RunResult, comparison: RunComparison | None = None) -> str:
+def render(
+    run: RunResult,
+    comparison: RunComparison | None = None,
+    *,
+    against: RunResult | None = None,
+    directory: Path | None = None,
+) -> str:
     """The results as an HTML page.
 
     Args:
         run: the results.
-        comparison: the comparison with a baseline, if there is one.
+        comparison: the comparison with a baseline, if there is one; with `against`, made here if it is left out.
+        against: an earlier run to show next to this one: the cells say what changed, and an opened result has the
+            earlier reply next to it.
+        directory: where the page will be saved; links to cassettes are relative to it. The working directory if None.
 
     Returns:
         A whole HTML document with `MARK` near its start, the same for the same run. It loads nothing and runs only its
         own script, whatever is in the replies.
     """
     with collector_at_rest():
-        return _rendered(run, comparison)
+        if against is not None and comparison is None:
+            comparison = compare_runs(against, run)
+        return _rendered(run, comparison, against, Paths(directory or Path()))
 
 
-def _rendered(run: RunResult, comparison: RunComparison | None) -> str:
+def _rendered(run: RunResult, comparison: RunComparison | None, against: RunResult | None, paths: Paths) -> str:
     summary = summarize(run)
     columns = summary.columns
+    earlier = _shared(run, against) if against else []
     script = "\n".join(_asset(name) for name in _SCRIPTS)
     template = _environment().get_template("report.html.j2")
     return template.render(
@@ -67,14 +82,20 @@ def _rendered(run: RunResult, comparison: RunComparison | None) -> str:
         style=Markup(_asset("report.css")),
         script=Markup(script),
         run=run,
-        header=_header(run, summary),
+        header=_header(run, summary, paths),
         against=_against(comparison) if comparison else None,
         summary=summary,
         legend=_legend(),
         plain=_plain_matrix(run, columns),
-        index=_embedded(_index(run, columns)),
-        details=_embedded(_details(run)),
+        index=_embedded(_index(run, columns, earlier, against)),
+        details=_embedded(_details(run, earlier, against, paths)),
     )
+
+
+def _shared(run: RunResult, against: RunResult) -> list[CaseResult]:
+    """The results of an earlier run whose case and model this run has too."""
+    places = {result.place for result in run.results}
+    return [result for result in against.results if result.place in places]
 
 
 @cache
@@ -121,12 +142,13 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _header(run: RunResult, summary: Summary) -> dict[str, Any]:
+def _header(run: RunResult, summary: Summary, paths: Paths) -> dict[str, Any]:
     """The facts at the top of the page."""
     sizes = (counted(summary.names, "case"), counted(len(summary.columns), "model"))
     counts = Counter[str](result.status for result in run.results)
     origins = Counter(result.source_of_reply for result in run.results if result.usage is not None)
     notes: dict[str, list[str]] = {}
+    problems = run.problems_of_results()
     for column, note in tables.price_notes(run):
         notes.setdefault(note, []).append(column)
     return {
@@ -137,6 +159,9 @@ def _header(run: RunResult, summary: Summary) -> dict[str, Any]:
         "cost": tables.cost_of(summary.total) if summary.total.answered else "—",
         "spent": format_sum(run.spent_usd, run.spent_unknown),
         "origins": origins.most_common(),
+        "broken": [(name, paths.in_text(why)) for name, why in run.problems.items()],
+        "problems": [paths.in_text(tables.problem_line(*problem)) for problem in problems[:_MOST_PROBLEMS]],
+        "more_problems": max(0, len(problems) - _MOST_PROBLEMS),
         "price_notes": [(note, sorted(names)) for note, names in notes.items()],
     }
 
@@ -177,7 +202,9 @@ def _against(comparison: RunComparison) -> dict[str, Any]:
 # What the page lists
 
 
-def _index(run: RunResult, columns: Sequence[Column]) -> dict[str, Any]:
+def _index(
+    run: RunResult, columns: Sequence[Column], earlier: Sequence[CaseResult], against: RunResult | None
+) -> dict[str, Any]:
     rows = {key: row for row, key in enumerate(dict.fromkeys(result.key for result in run.results))}
     numbers = {column.column: number for number, column in enumerate(columns)}
     return {
@@ -186,6 +213,8 @@ def _index(run: RunResult, columns: Sequence[Column]) -> dict[str, Any]:
         "repeats": run.repeats,
         "rows": list(rows),
         "columns": [_index_column(column) for column in columns],
+        "own": len(run.results),
+        "against": against and against.run_id,
         "results": [
             (
                 rows[result.key],
@@ -194,9 +223,10 @@ def _index(run: RunResult, columns: Sequence[Column]) -> dict[str, Any]:
                 _STATUSES.index(result.status),
                 None if result.accuracy is None else round(result.accuracy, 4),
             )
-            for result in run.results
+            for result in (*run.results, *earlier)
         ],
         "fields": _field_tables(run, columns),
+        "schemas": run.schemas,
     }
 
 
@@ -211,24 +241,30 @@ def _index_column(column: Column) -> dict[str, Any]:
         "known": column.known,
         "cost": column.cost_per_reply,
         "costText": format_usd(column.cost_per_reply),
+        "seconds": column.per_reply(column.seconds) if column.answered else None,
     }
 
 
 def _field_tables(run: RunResult, columns: Sequence[Column]) -> list[dict[str, Any]]:
-    """For each module its fields, and for each field a cell a column, None if the column has no such field."""
+    """For each module its fields, each with a cell a column (None if the column has no such field) and its rules."""
     return [
         {
             "module": module,
             "paths": [
-                (path, [_field_cell(cells.get(column.column)) for column in columns]) for path, cells in fields.items()
+                (path, [_field_cell(cells.get(column.column)) for column in columns], _rules(cells.values()))
+                for path, cells in fields.items()
             ],
         }
         for module, fields in field_means(run.results).items()
     ]
 
 
+def _rules(cells: Iterable[FieldMean]) -> list[str]:
+    return list(dict.fromkeys(rule for cell in cells for rule in cell.rules if rule))
+
+
 def _field_cell(mean: FieldMean | None) -> tuple[float, int, int, int] | None:
-    return None if mean is None else (round(mean.score, 4), *mean[1:])
+    return None if mean is None else (round(mean.score, 4), *mean[1:4])
 
 
 # What the page shows without scripts
@@ -280,10 +316,12 @@ def _encoded(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _details(run: RunResult) -> dict[str, Any]:
+def _details(run: RunResult, earlier: Sequence[CaseResult], against: RunResult | None, paths: Paths) -> dict[str, Any]:
     texts = _Numbered()
     facts, fields = _Facts(texts), _Fields(texts)
-    cases = {case.key: number for number, case in enumerate(run.cases)}
+    cases = [*run.cases, *(against.cases if against else ())]
+    asked = {case.key: number for number, case in enumerate(run.cases)}
+    asked_then = {case.key: number for number, case in enumerate(cases) if number >= len(run.cases)}
     data: dict[str, Any] = {
         "cases": [
             {
@@ -292,19 +330,21 @@ def _details(run: RunResult) -> dict[str, Any]:
                 "expected": texts.number(_json(case.expected)),
                 "files": case.files,
             }
-            for case in run.cases
+            for case in cases
         ],
         "results": [
             _present(
-                case=cases.get(result.key),
-                problem=texts.number(result.explanation),
+                case=numbers.get(result.key),
+                problem=texts.number(result.explanation and paths.in_text(result.explanation)),
                 error=texts.number(result.error),
                 reply=texts.number(result.reply),
                 actual=texts.number(_json(result.actual)),
                 fields=[fields.number(field) for field in result.fields] or None,
                 facts=[facts[fact] for fact in facts_of(result)],
+                cassette=texts.number(result.cassette and paths.relative(result.cassette)),
             )
-            for result in run.results
+            for numbers, results in ((asked, run.results), (asked_then, earlier))
+            for result in results
         ],
     }
     return {"texts": list(texts), "fields": list(fields.rows), **data}

@@ -2,7 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic_core import to_jsonable_python
 
 from ..cassettes.secrets import default_scrubber
 from ..utils.lean import lean
@@ -19,10 +23,12 @@ class Kept(NamedTuple):
     Attributes:
         cases: the cases by key.
         results: the results by place, in their order.
+        schemas: the JSON Schemas of the classes, by module; also those of the units.
     """
 
     cases: dict[CaseKey, CaseRecord]
     results: dict[Place, tuple[CaseResult, ...]]
+    schemas: dict[str, dict[str, Any]]
 
     def with_fresh(self, units: Sequence[Unit], fresh: Mapping[int, tuple[CaseResult, ...]]) -> "Kept":
         """The kept results with those of a run added.
@@ -36,16 +42,22 @@ class Kept(NamedTuple):
             if index in fresh or unit.place not in results or unit.first > 1:
                 now = fresh.get(index) or skipped(unit, "not run: the run was interrupted")
                 results[unit.place] = (*results.get(unit.place, ())[: unit.first - 1], *now)
-        return Kept({**self.cases, **{unit.case.key: record_of(unit.case) for unit in units}}, results)
+        cases = {**self.cases, **{unit.case.key: record_of(unit.case) for unit in units}}
+        return self._replace(cases=cases, results=results)
 
     def in_order(self, units: Sequence[Unit]) -> "Kept":
         """The same in the order of units, then what is of none."""
         keys = dict.fromkeys([*(unit.case.key for unit in units), *self.cases])
         places = dict.fromkeys([*(unit.place for unit in units), *self.results])
-        return Kept(
-            {key: self.cases[key] for key in keys if key in self.cases},
-            {place: self.results[place] for place in places if place in self.results},
+        return self._replace(
+            cases={key: self.cases[key] for key in keys if key in self.cases},
+            results={place: self.results[place] for place in places if place in self.results},
         )
+
+    def fields(self) -> dict[str, Any]:
+        """The same as fields of a `RunResult`."""
+        results = tuple(result for group in self.results.values() for result in group)
+        return {"schemas": self.schemas, "cases": tuple(self.cases.values()), "results": results}
 
 
 def record_of(case: Case) -> CaseRecord:
@@ -95,8 +107,9 @@ def kept(previous: RunResult | None, units: Sequence[Unit], *, whole: bool) -> K
     Returns:
         The earlier results without those of deleted cases. Those of a changed case count as skipped.
     """
+    schemas = _schemas_of(unit.case for unit in units)
     if previous is None:
-        return Kept({}, {})
+        return Kept({}, {}, schemas)
     now = {unit.case.key: record_of(unit.case) for unit in units}
     cases = {case.key: now.get(case.key, case) for case in previous.cases if case.key in now or not whole}
     changed = _changed(previous, units)
@@ -106,7 +119,17 @@ def kept(previous: RunResult | None, units: Sequence[Unit], *, whole: bool) -> K
             if result.key in changed:
                 result = result.skipped("the case has changed since this was run")
             results[result.place] = (*results.get(result.place, ()), result)
-    return Kept(cases, results)
+    return Kept(cases, results, {**previous.schemas, **schemas})
+
+
+def _schemas_of(cases: Iterable[Case]) -> dict[str, dict[str, Any]]:
+    """By module, the JSON Schema of its class with the names of its fields, without keys."""
+    found = {}
+    for module, case in {case.module: case for case in cases}.items():
+        with suppress(PydanticInvalidForJsonSchema):
+            schema = case.model_class().model_json_schema(by_alias=False)
+            found[module] = default_scrubber().value(to_jsonable_python(schema, fallback=str))
+    return found
 
 
 def _changed(previous: RunResult, units: Iterable[Unit]) -> set[CaseKey]:

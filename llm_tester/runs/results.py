@@ -20,7 +20,7 @@ from .scoring import Counts, FieldScore
 
 __all__ = ["KIND", "CaseKey", "CaseRecord", "CaseResult", "OfCase", "OfModel", "Place", "Record", "RunResult", "Shard"]
 
-RESULTS_FORMAT = 2
+RESULTS_FORMAT = 3
 KIND: Literal["llm_tester results"] = "llm_tester results"
 
 Status = Literal["ok", "invalid", "failed", "skipped"]
@@ -242,6 +242,7 @@ class RunResult(Record):
         unanswered: attempts that may have been billed although no reply came.
         problems: by the name of each provider that could not start, why.
         shard: which part of a divided run this is; None if it is whole.
+        schemas: by module, the JSON Schema of its class; none if pydantic cannot write it.
         cases: every case that was run.
         results: one for each case, provider, model and repeat.
     """
@@ -261,6 +262,7 @@ class RunResult(Record):
     unanswered: int = 0
     problems: dict[str, str] = {}
     shard: Shard | None = None
+    schemas: dict[str, dict[str, Any]] = {}
     cases: tuple[CaseRecord, ...] = ()
     results: tuple[CaseResult, ...] = ()
 

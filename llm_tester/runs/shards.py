@@ -106,6 +106,7 @@ def merge(parts: Mapping[Path, RunResult]) -> RunResult:
             "at_most_usd": add_usd(run.at_most_usd for run in runs),
             "unanswered": sum(run.unanswered for run in runs),
             "problems": {name: problem for run in runs for name, problem in run.problems.items()},
+            "schemas": {name: schema for run in runs for name, schema in run.schemas.items()},
             "cases": tuple(cases[key] for key in sorted(cases)),
             "results": tuple(results),
         }

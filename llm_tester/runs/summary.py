@@ -202,12 +202,14 @@ class FieldMean(NamedTuple):
         values: how many values were scored.
         changed: in how many cases the value was not the same in all repeats.
         compared: in how many cases there were several repeats.
+        rules: the rules that compared it; several if the values decide.
     """
 
     score: float
     values: int
     changed: int
     compared: int
+    rules: tuple[str, ...]
 
 
 def _sums(results: Iterable[CaseResult]) -> Sums:
@@ -251,12 +253,15 @@ def field_means(results: Iterable[CaseResult]) -> dict[str, dict[str, dict[str, 
     """The mean score of each field: by module, by path without the indices of lists, by `<provider>:<model>`."""
     scores: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     compared, changed = Counter[tuple[str, str, str]](), Counter[tuple[str, str, str]]()
+    rules: dict[tuple[str, str, str], dict[str, None]] = defaultdict(dict)
     places = _Places()
     for group in grouped(results).values():
         module, column = group.first.module, group.first.column
         repeats = [result.fields for result in group.results if result.fields]
         for field in chain.from_iterable(repeats):
-            scores[module, places[field.path], column].append(field.score)
+            cell = module, places[field.path], column
+            scores[cell].append(field.score)
+            rules[cell][field.rule] = None
         if len(repeats) > 1:
             values = [{field.path: repr(field.actual) for field in fields} for fields in repeats]
             for path in dict.fromkeys(chain.from_iterable(values)):
@@ -266,7 +271,7 @@ def field_means(results: Iterable[CaseResult]) -> dict[str, dict[str, dict[str, 
     means: dict[str, dict[str, dict[str, FieldMean]]] = {}
     for (module, path, column), found in scores.items():
         cell = module, path, column
-        mean = FieldMean(100 * fmean(found), len(found), changed[cell], compared[cell])
+        mean = FieldMean(100 * fmean(found), len(found), changed[cell], compared[cell], tuple(rules[cell]))
         means.setdefault(module, {}).setdefault(path, {})[column] = mean
     return means
 
