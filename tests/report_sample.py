@@ -4,7 +4,10 @@ import copy
 import json
 import random
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from datetime import date
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, Field
 
 from llm_tester.pricing import Price
 from llm_tester.runs.results import CaseRecord, CaseResult, RunResult
@@ -54,6 +57,34 @@ GOODS = (
 )
 SKILLS = ("Python", "PostgreSQL", "Kubernetes", "TypeScript", "Terraform", "Go", "Figma", "Accounting")
 JOBS = ("Backend Engineer", "Warehouse Lead", "Product Designer", "Night Nurse", "Data Analyst", "Pastry Chef")
+
+
+class Firm(BaseModel):
+    """A firm on an invoice."""
+
+    name: str
+    vat_id: str | None = Field(None, description="With the code of its country.")
+    town: str | None = None
+
+
+class Line(BaseModel):
+    """A line of an invoice."""
+
+    description: str
+    quantity: int
+    unit_price: float = Field(description="In the invoice's currency, without tax.")
+
+
+class Invoice(BaseModel):
+    """The class of the sample's invoices."""
+
+    number: str = Field(description="As it is printed.")
+    issued_on: date
+    seller: Firm
+    buyer: Firm
+    currency: Literal["EUR", "USD", "GBP"]
+    total: float
+    lines: list[Line]
 
 
 def _invoice(dice: random.Random) -> tuple[str, dict[str, Any], str]:
@@ -175,6 +206,7 @@ def sample_run(cases: int = 18, models: tuple[Model, ...] = MODELS, repeats: int
         spent_usd=sum(usage.total_cost or 0.0 for usage in live),
         spent_unknown=sum(usage.total_cost is None for usage in live),
         problems={"cohere": "CO_API_KEY is not set; set it, or run with record=none to replay what is recorded"},
+        schemas={"invoices": Invoice.model_json_schema()},
         cases=tuple(records),
         results=tuple(results),
     )

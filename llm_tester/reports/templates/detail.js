@@ -1,28 +1,7 @@
-// One result, opened in a panel. Its address is the fragment, so a link to the report can lead to it.
+// One result, opened in a panel, next to another one of the same case if the reader wants it.
 
-let details = null;
-let links = null;
 let opener = null;
-let shown = null;
-
-function hashOf(result) {
-  const [row, column, repeat] = INDEX.results[result];
-  const { provider, model } = INDEX.columns[column];
-  const [module, name, variant] = INDEX.rows[row];
-  const parts = { module, case: name, provider, model, ...(variant && { variant }), ...(repeat > 1 && { repeat }) };
-  return `#${new URLSearchParams(parts)}`;
-}
-
-function resultAt(hash) {
-  if (!hash.includes("case=")) return undefined;
-  links ??= new Map(INDEX.results.map((_, result) => [hashOf(result), result]).reverse());
-  // Encoded again, because other programs encode addresses in other ways.
-  return links.get(`#${new URLSearchParams(hash.slice(1))}`);
-}
-
-function text(place) {
-  return place === undefined || place === null ? null : details.texts[place];
-}
+let opened = null;
 
 // Indents JSON. It is never parsed to a value, because numbers would lose digits.
 function indented(json) {
@@ -57,29 +36,91 @@ function scoreTile(score) {
   return make("span", { class: `tile ${level(score * 100)}` }, make("b", {}, score ? Math.min(score, 0.99).toFixed(2) : "0"));
 }
 
-function fieldRow(place) {
-  const [path, expected, actual, score, weight, note, rule] = details.fields[place];
-  const wrong = score < 1;
-  const [wanted, got] = [text(expected), text(actual)];
-  return make(
-    "tr",
-    { class: wrong ? "wrong" : wanted === got ? "right same" : "right" },
-    make("th", { scope: "row" }, pathName(text(path))),
-    make("td", {}, make("code", {}, ...(wrong ? withDifference(wanted, got) : [wanted ?? "—"]))),
-    make("td", {}, make("code", {}, ...(wrong ? withDifference(got, wanted) : [got ?? "—"]))),
-    make("td", { class: "number", title: `${percent(weight * 100)} % of the accuracy` }, wrong ? scoreTile(score) : "1"),
-    make("td", {}, (wrong ? "≠ " : "= ") + text(note)),
-    make("td", {}, text(rule)),
-  );
+// What an opened result is shown next to: `earlier`, the `<provider>:<model>` of another column, or a repeat.
+
+function besideChoices(result) {
+  const [row, column, repeat] = INDEX.results[result];
+  const { results, earlier } = cellAt(row, column);
+  const same = (others) => others.find((other) => INDEX.results[other][2] === repeat) ?? others[0];
+  const choices = new Map();
+  if (earlier.length) choices.set("earlier", { name: `the earlier run, ${INDEX.against}`, short: "earlier", result: same(earlier) });
+  for (const other of results) {
+    const name = `repeat ${INDEX.results[other][2]}`;
+    if (other !== result) choices.set(name, { name, short: name, result: other });
+  }
+  INDEX.columns.forEach(({ title, model }, other) => {
+    const cell = other !== column && cellAt(row, other);
+    if (cell) choices.set(title, { name: title, short: model, result: same(cell.results) });
+  });
+  return choices;
 }
 
-function fieldsPart(fields) {
-  const wrong = fields.filter((place) => details.fields[place][3] < 1).length;
-  const heads = ["Field", "Expected", "Actual", "Score", "Why", "Rule"].map((name) => make("th", { scope: "col" }, name));
-  const table = make("table", { class: "compared" }, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...fields.map(fieldRow)));
+function besideOf(choices) {
+  return choices.get(view.beside ?? "earlier") ?? null;
+}
+
+function besidePart(result, choices, beside) {
+  if (!choices.size) return null;
+  const options = [...choices].map(([value, { name }]) => make("option", { value }, name));
+  const select = make("select", {}, make("option", { value: "none" }, "nothing"), ...options);
+  select.value = beside ? [...choices].find(([, choice]) => choice === beside)[0] : "none";
+  select.addEventListener("input", () => {
+    view.beside = select.value;
+    fillDetail(result);
+    find("#detail .beside select").focus();
+    writeState();
+  });
+  return make("label", { class: "beside" }, "Next to ", select);
+}
+
+function fieldCells(field, other, beside) {
+  const [path, expected, actual, score, weight, note, rule] = details().fields[field ?? other];
+  const then = other === undefined ? null : details().fields[other];
+  const now = field === undefined ? null : details().fields[field];
+  const wrong = (now ?? then)[3] < 1;
+  const [wanted, got, theirs] = [text(expected), now && text(actual), then && text(then[2])];
+  const difference = (value, reference, isWrong) => make("code", {}, ...(isWrong ? withDifference(value, reference) : [value ?? "—"]));
+  return {
+    wrong,
+    same: !wrong && wanted === got,
+    path: text(path),
+    cells: [
+      make("td", { "data-name": "expected" }, difference(wanted, got, wrong)),
+      make("td", { "data-name": "actual", class: beside && got !== theirs ? "changed" : null }, difference(got, wanted, wrong)),
+      beside && make("td", { "data-name": beside.short, class: got !== theirs ? "changed" : null }, difference(theirs, got, theirs !== got)),
+      beside && make("td", { "data-name": `score of ${beside.short}`, class: "number" }, then ? (then[3] < 1 ? scoreTile(then[3]) : "1") : "—"),
+      make("td", { "data-name": "score", class: "number score", title: `${percent(weight * 100)} % of the accuracy` }, now ? (wrong ? scoreTile(score) : "1") : "—"),
+      make("td", { class: "why" }, now ? (wrong ? "≠ " : "= ") + text(note) : "only there"),
+      make("td", { class: "rule" }, text(rule)),
+    ],
+  };
+}
+
+function fieldRow(module, field, other, beside) {
+  const { wrong, same, path, cells } = fieldCells(field, other, beside);
+  const head = make("th", { scope: "row" }, pathName(path), ...schemaLines(module, path));
+  return make("tr", { class: wrong ? "wrong" : same ? "right same" : "right" }, head, ...cells);
+}
+
+// The fields of a result, and of the other one those with the same paths; then what only the other one has.
+function fieldPairs(fields, others) {
+  const byPath = new Map(others.map((other) => [details().fields[other][0], other]));
+  const paths = new Set(fields.map((field) => details().fields[field][0]));
+  const only = others.filter((other) => !paths.has(details().fields[other][0]));
+  return [...fields.map((field) => [field, byPath.get(details().fields[field][0])]), ...only.map((other) => [undefined, other])];
+}
+
+function fieldsPart(module, fields, beside) {
+  const others = beside ? (details().results[beside.result].fields ?? []) : [];
+  if (!fields.length && !others.length) return null;
+  const wrong = fields.filter((place) => details().fields[place][3] < 1).length;
+  const names = ["Field", "Expected", "Actual", ...(beside ? [beside.short, "Score there"] : []), "Score", "Why", "Rule"];
+  const heads = names.map((name) => make("th", { scope: "col" }, name));
+  const lines = fieldPairs(fields, others).map(([field, other]) => fieldRow(module, field, other, beside));
+  const table = make("table", { class: beside ? "compared two" : "compared" }, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...lines));
   const only = make("input", { type: "checkbox" });
   only.addEventListener("input", () => table.classList.toggle("only-wrong", only.checked));
-  const count = wrong ? `${wrong} of ${fields.length} fields differ` : `All ${fields.length} fields are right`;
+  const count = wrong ? `${wrong} of ${fields.length} fields differ` : fields.length ? `All ${fields.length} fields are right` : "No field was scored";
   const head = make("div", { class: "part-head" }, make("h3", {}, count));
   if (wrong && wrong < fields.length) head.append(make("label", { class: "check" }, only, " only those"));
   return make("section", {}, head, make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Fields" }, table));
@@ -90,9 +131,15 @@ function textPart(title, content, className = "") {
   return make("section", { class: `text ${className}` }, make("h3", {}, title), make("pre", { tabindex: 0, role: "region", "aria-label": title }, content));
 }
 
-function factsPart(facts) {
-  const pairs = facts.map(([name, value]) => make("div", {}, make("dt", {}, text(name)), make("dd", {}, text(value))));
-  return make("section", {}, make("h3", {}, "The call"), make("dl", { class: "facts" }, ...pairs));
+function factsPart({ facts, cassette }, title) {
+  const pairs = facts.map(([name, value]) => [text(name), text(value)]);
+  if (cassette !== undefined) {
+    const path = text(cassette);
+    // Each part is encoded, so that a path stays a path whatever is in it.
+    pairs.push(["cassette", make("a", { href: path.split("/").map((part) => encodeURIComponent(part.toWellFormed())).join("/") }, path)]);
+  }
+  const items = pairs.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)));
+  return make("section", {}, make("h3", {}, title), make("dl", { class: "facts" }, ...items));
 }
 
 // Links to the other models and repeats of the case.
@@ -101,7 +148,7 @@ function chip(result, name, isCurrent) {
   const [, , , status, accuracy] = INDEX.results[result];
   const word = accuracy === null ? INDEX.statuses[status] : percent(accuracy) + (status ? ` ${INDEX.statuses[status]}` : "");
   const tile = make("span", { class: accuracy === null ? `tile ${INDEX.statuses[status]}` : `tile ${level(accuracy)}` }, make("b", {}, word));
-  return make("a", { href: hashOf(result), class: "chip", "aria-current": isCurrent ? "true" : null }, make("span", {}, name), tile);
+  return make("a", { href: hashOf(result), "data-result": result, class: "chip", "aria-current": isCurrent ? "true" : null }, make("span", {}, name), tile);
 }
 
 function chipsPart(result) {
@@ -112,6 +159,7 @@ function chipsPart(result) {
     nav.append(make("div", { class: "chips" }, ...repeats));
   }
   const models = INDEX.columns.map((_, other) => other).filter((other) => cellAt(row, other));
+  if (models.length < 2) return nav.hasChildNodes() ? nav : null;
   const others = models.map((other) => chip(other === column ? result : cellAt(row, other).results[0], INDEX.columns[other].title, other === column));
   nav.append(make("div", { class: "chips" }, ...others));
   return nav;
@@ -124,82 +172,109 @@ function headPart(result) {
   const word = accuracy === null ? INDEX.statuses[status] : percent(accuracy);
   const tile = make("span", { class: accuracy === null ? `tile big ${INDEX.statuses[status]}` : `tile big ${level(accuracy)}` }, make("b", {}, word));
   if (accuracy !== null && status) tile.append(make("small", {}, INDEX.statuses[status]));
+  const change = changeText(cellAt(row, column));
   const again = INDEX.repeats > 1 ? `, repeat ${repeat}` : "";
   return make(
     "header",
     {},
     tile,
-    make("div", {}, make("h2", { id: "detail-title", tabindex: -1 }, caseTitle(row)), make("p", {}, INDEX.columns[column].title + again)),
+    make("div", {}, make("h2", { id: "detail-title", tabindex: -1 }, caseTitle(row)), make("p", {}, INDEX.columns[column].title + again), change ? make("p", {}, change) : null),
     close,
   );
 }
 
-function problemPart(found) {
+function problemPart(found, who = "") {
   const problem = text(found.problem);
   const error = text(found.error);
   if (problem === null && error === null) return null;
-  return make("p", { class: "notice bad" }, error ? make("b", {}, `${error}. `) : null, problem ?? "");
+  return make("p", { class: "notice bad" }, make("b", {}, who, error ? `${error}. ` : ""), problem ?? "");
 }
 
 function detailParts(result) {
-  details ??= embedded("#report-details");
-  const found = details.results[result];
-  const asked = details.cases[found.case] ?? {};
+  const [module] = INDEX.rows[INDEX.results[result][0]];
+  const found = details().results[result];
+  const asked = details().cases[found.case] ?? {};
+  const choices = besideChoices(result);
+  const beside = besideOf(choices);
+  const other = beside ? details().results[beside.result] : {};
+  const askedThen = details().cases[other.case] ?? {};
+  const pair = (title, own, theirs) => [
+    textPart(title, own),
+    beside ? textPart(`${title}, ${beside.short}`, theirs ?? "none") : null,
+  ];
+  const prompt = text(asked.prompt);
+  const otherPrompt = beside ? text(askedThen.prompt) : prompt;
+  const texts = [
+    beside ? null : textPart("Source", text(asked.source)),
+    ...pair("Raw reply", text(found.reply), text(other.reply)),
+    ...(prompt === otherPrompt ? [textPart("Prompt", prompt, "broad")] : pair("Prompt", prompt, otherPrompt)),
+    asked.files?.length ? textPart("Files", asked.files.join("\n"), "broad") : null,
+    beside ? null : textPart("Expected", indented(text(asked.expected))),
+    ...pair("Actual", indented(text(found.actual)), indented(text(other.actual))),
+    beside ? textPart("Source", text(asked.source)) : null,
+    beside ? textPart("Expected", indented(text(asked.expected))) : null,
+  ];
   return [
     headPart(result),
     problemPart(found),
+    beside ? problemPart(other, `${beside.short}: `) : null,
     chipsPart(result),
-    found.fields ? fieldsPart(found.fields) : null,
-    factsPart(found.facts),
-    make(
-      "div",
-      { class: "texts" },
-      textPart("Source", text(asked.source)),
-      textPart("Raw reply", text(found.reply)),
-      textPart("Prompt", text(asked.prompt), "broad"),
-      asked.files?.length ? textPart("Files", asked.files.join("\n"), "broad") : null,
-      textPart("Expected", indented(text(asked.expected))),
-      textPart("Actual", indented(text(found.actual))),
-    ),
+    besidePart(result, choices, beside),
+    fieldsPart(module, found.fields ?? [], beside),
+    factsPart(found, "The call"),
+    beside ? factsPart(other, `The call, ${beside.short}`) : null,
+    make("div", { class: "texts" }, ...texts.filter(Boolean)),
   ].filter(Boolean);
 }
 
-// Opening and closing follow the address.
+// Opening and closing. The address follows (see state.js).
 
-function followAddress() {
-  const result = resultAt(location.hash);
+function fillDetail(result) {
+  find("#detail-body").replaceChildren(...detailParts(result));
+}
+
+function showResult(result) {
   const panel = find("#detail");
-  if (result === undefined) {
-    if (panel.open) panel.close();
-    return;
-  }
   const fromChip = document.activeElement?.closest(".chips") !== null && panel.open;
   if (!panel.open) opener = document.activeElement;
-  shown = result;
-  find("#detail-body").replaceChildren(...detailParts(result));
+  opened = result;
+  fillDetail(result);
   if (!panel.open) panel.showModal();
   panel.scrollTop = 0;
   find(fromChip ? ".chip[aria-current]" : "#detail-title", panel).focus({ preventScroll: fromChip });
 }
 
+function closeResult() {
+  if (find("#detail").open) find("#detail").close();
+}
+
 function cellOf(result) {
   const [row, column] = INDEX.results[result];
-  const hash = hashOf(cellAt(row, column).results[0]);
-  return [...document.querySelectorAll("#matrix tbody a")].find((link) => link.hash === hash);
+  return find(`#matrix tbody a[data-result="${cellAt(row, column).results[0]}"]`);
 }
 
 function afterClosing() {
-  if (resultAt(location.hash) !== undefined) history.replaceState(null, "", location.href.split("#")[0]);
+  const last = opened;
+  opened = null;
+  writeState();
   // After a link, no cell was opened before, so the focus goes to the cell of the result.
   if (opener?.isConnected && opener !== document.body) opener.focus();
-  else focusCell(cellOf(shown));
+  else focusCell(cellOf(last));
   opener = null;
+}
+
+function openByLink(event) {
+  const link = event.target.closest("a[data-result]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  showResult(Number(link.dataset.result));
+  writeState(true);
 }
 
 function startDetail() {
   const panel = find("#detail");
   panel.addEventListener("close", afterClosing);
   panel.addEventListener("click", (event) => event.target === panel && panel.close());
+  document.addEventListener("click", openByLink);
   window.addEventListener("hashchange", followAddress);
-  followAddress();
 }

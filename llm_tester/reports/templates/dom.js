@@ -33,6 +33,18 @@ function embedded(id) {
   return JSON.parse(find(id).textContent);
 }
 
+// The details of all results are many, so they are parsed when the first of them is needed.
+
+let parsed = null;
+
+function details() {
+  return (parsed ??= embedded("#report-details"));
+}
+
+function text(place) {
+  return place === undefined || place === null ? null : details().texts[place];
+}
+
 function percent(value) {
   if (value === null) return "—";
   // 99.96 is not shown as 100: only what is all right is.

@@ -28,22 +28,22 @@ function allModels(cells) {
 
 function fieldTable({ module, paths }) {
   const used = INDEX.columns.map((_, column) => column).filter((column) => paths.some(([, cells]) => cells[column]));
-  const head = make("tr", {}, make("th", { scope: "col" }, "Field"), make("th", { scope: "col" }, "All models"));
+  const head = make("tr", {}, make("th", { scope: "col" }, "Field"), SEVERAL ? make("th", { scope: "col" }, "All models") : null);
   for (const column of used) {
     const name = make("span", { class: "name" }, ...modelName(INDEX.columns[column]));
-    head.append(make("th", { scope: "col" }, make("span", { class: "rank" }, column + 1), name));
+    head.append(make("th", { scope: "col" }, SEVERAL ? make("span", { class: "rank" }, column + 1) : "", name));
   }
-  const lines = paths.map(([path, cells]) =>
+  const lines = paths.map(([path, cells, rules]) =>
     make(
       "tr",
       {},
-      make("th", { scope: "row", title: path }, pathName(path)),
-      fieldCell(allModels(cells), "all models"),
+      make("th", { scope: "row" }, pathName(path), ...schemaLines(module, path), make("small", { class: "rule" }, rules.join(", "))),
+      SEVERAL ? fieldCell(allModels(cells), "all models") : null,
       ...used.map((column) => fieldCell(cells[column], INDEX.columns[column].title)),
     ),
   );
-  const table = make("table", { class: "matrix", "aria-label": `Fields of ${module}` }, make("thead", {}, head), make("tbody", {}, ...lines));
-  table.style.setProperty("--columns", used.length);
+  const table = make("table", { class: "matrix fields", "aria-label": `Fields of ${module}` }, make("thead", {}, head), make("tbody", {}, ...lines));
+  table.style.setProperty("--columns", used.length - (SEVERAL ? 0 : 1));
   return make("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": `Fields of ${module}` }, table);
 }
 

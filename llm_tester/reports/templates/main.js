@@ -18,26 +18,31 @@ function remember(theme) {
   }
 }
 
-function showTheme(theme) {
+const OTHER = { light: "dark", dark: "light" };
+const SYSTEM = matchMedia("(prefers-color-scheme: dark)");
+
+// A theme in the address comes first, then the one that was chosen before, then the system's.
+function followTheme() {
+  const theme = [view.theme, remembered(), SYSTEM.matches ? "dark" : "light"].find((name) => name in OTHER);
   document.documentElement.dataset.theme = theme;
-  find("#theme").setAttribute("aria-pressed", theme === "dark");
+  // The button says what it does, not what is.
+  find("#theme").lastElementChild.textContent = `Switch to ${OTHER[theme]} theme`;
 }
 
 function startTheme() {
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  const follow = () => showTheme(remembered() ?? (system.matches ? "dark" : "light"));
-  follow();
-  system.addEventListener("change", follow);
+  SYSTEM.addEventListener("change", followTheme);
   find("#theme").addEventListener("click", () => {
-    const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
-    remember(theme);
-    showTheme(theme);
+    view.theme = OTHER[document.documentElement.dataset.theme];
+    remember(view.theme);
+    followTheme();
+    writeState();
   });
 }
 
 startTheme();
 startMatrix();
+startDetail();
+followAddress();
 startScatter();
 startFields();
-startDetail();
 performance.mark("report-ready");

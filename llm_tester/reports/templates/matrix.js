@@ -1,7 +1,25 @@
 // The matrix: a row for each case and prompt, a column for each model. Rows are made as they are scrolled to.
 
 const CELLS = buildCells();
-const view = { terms: [], module: "", status: "", sort: "case", descending: false, rows: [], columns: [], made: 0 };
+const SEVERAL = INDEX.columns.length > 1;
+
+// What the reader chose (see state.js), and the rows and columns that follow from it.
+const view = {
+  search: "",
+  module: "",
+  status: "",
+  change: "",
+  chosen: new Set(),
+  sort: "case",
+  descending: false,
+  cells: "accuracy",
+  beside: null,
+  theme: null,
+  terms: [],
+  rows: [],
+  columns: [],
+  made: 0,
+};
 
 const ALPHABET = new Intl.Collator("en", { numeric: true });
 
@@ -9,14 +27,31 @@ function buildCells() {
   const cells = new Map();
   INDEX.results.forEach(([row, column, , status, accuracy], result) => {
     const key = row * INDEX.columns.length + column;
-    if (!cells.has(key)) cells.set(key, { results: [], counts: INDEX.statuses.map(() => 0), scores: [] });
+    if (!cells.has(key)) cells.set(key, { results: [], earlier: [], counts: INDEX.statuses.map(() => 0), scores: [] });
     const cell = cells.get(key);
+    if (result >= INDEX.own) {
+      cell.earlier.push(result);
+      return;
+    }
     cell.results.push(result);
     cell.counts[status] += 1;
     if (accuracy !== null) cell.scores.push(accuracy);
   });
-  for (const cell of cells.values()) cell.mean = mean(cell.scores);
+  for (const cell of cells.values()) {
+    cell.mean = mean(cell.scores);
+    cell.before = mean(cell.earlier.map((result) => INDEX.results[result][4]).filter((accuracy) => accuracy !== null));
+    cell.change = INDEX.against === null ? "" : changeOf(cell);
+  }
   return cells;
+}
+
+// What became of a case since the earlier run. A reply that was lost is broken, too.
+function changeOf({ mean: now, before, earlier }) {
+  if (!earlier.length) return "new";
+  if (now === before || (now !== null && before !== null && Math.abs(now - before) < 1e-6)) return "same";
+  if (now === null || before >= 100) return "broken";
+  if (now >= 100) return "fixed";
+  return before === null || now > before ? "better" : "worse";
 }
 
 function cellAt(row, column) {
@@ -38,6 +73,8 @@ function cellFilter() {
     const cell = cellAt(row, column);
     if (!cell || (view.module && INDEX.rows[row][0] !== view.module)) return false;
     if (status >= 0 && !cell.counts[status]) return false;
+    if (view.change && cell.change !== view.change) return false;
+    if (view.chosen.size && !view.chosen.has(column)) return false;
     return view.terms.every((_, term) => rowHas[row][term] || columnHas[column][term]);
   };
 }
@@ -97,11 +134,11 @@ function meanCell(scores) {
 
 function drawHead() {
   const focused = document.activeElement?.dataset?.sort;
-  const names = make("tr", {}, sortButton("case", "Case"), sortButton("mean", "All models"));
+  const names = make("tr", {}, sortButton("case", "Case"), SEVERAL ? sortButton("mean", "All models") : null);
   const means = make("tr", { class: "means" }, make("th", { scope: "row" }, "Mean of what is shown"));
-  means.append(meanCell(scoresOf(view.rows, view.columns)));
+  if (SEVERAL) means.append(meanCell(scoresOf(view.rows, view.columns)));
   for (const column of view.columns) {
-    const rank = make("span", { class: "rank" }, column + 1);
+    const rank = SEVERAL ? make("span", { class: "rank" }, column + 1) : "";
     names.append(sortButton(column, rank, make("span", { class: "name" }, ...modelName(INDEX.columns[column]))));
     means.append(meanCell(scoresOf(view.rows, [column])));
   }
@@ -115,6 +152,7 @@ function sortBy(key) {
   view.descending = same ? !view.descending : key !== "case" && key !== "mean";
   view.sort = key;
   drawMatrix();
+  writeState();
 }
 
 // The body
@@ -139,13 +177,33 @@ function tileClass(cell) {
   return `tile ${level(cell.mean)}${invalid}`;
 }
 
+const SIGNS = { fixed: "▲", better: "▲", worse: "▼", broken: "▼" };
+
+function changeText({ change, before }) {
+  return change in SIGNS ? `${SIGNS[change]} ${change}, was ${before === null ? "without reply" : percent(before)}` : null;
+}
+
+// What a result has for the field that the cells show, or all of its data; never more than a cell can show.
+function outputOf(result) {
+  const found = details().results[result];
+  const values = (found.fields ?? [])
+    .map((place) => details().fields[place])
+    .filter(([path]) => text(path).replace(/\[\d+\]/g, "[]") === view.cells.slice(FIELD.length))
+    .map(([, , actual]) => text(actual) ?? "—");
+  const all = view.cells === "reply" ? (text(found.actual) ?? text(found.reply)) : values.join(", ");
+  return all && (all.length > 160 ? `${all.slice(0, 159)}…` : all);
+}
+
 function cellLink(row, column) {
   const cell = cellAt(row, column);
+  const output = view.cells === "accuracy" ? null : outputOf(cell.results[0]);
+  const change = changeText(cell);
   const words = statusWords(cell);
   const spread = spreadText(cell);
-  const label = [caseTitle(row), INDEX.columns[column].title, cell.mean === null ? null : percent(cell.mean), spread, ...words];
+  const label = [caseTitle(row), INDEX.columns[column].title, cell.mean === null ? null : percent(cell.mean), spread, change, ...words, output];
   const attributes = {
     href: hashOf(cell.results[0]),
+    "data-result": cell.results[0],
     class: view.passes(row, column) ? tileClass(cell) : "tile passed-over",
     tabindex: -1,
     "aria-label": label.filter(Boolean).join(", "),
@@ -153,7 +211,9 @@ function cellLink(row, column) {
   return make(
     "a",
     attributes,
+    output ? make("code", { class: "output" }, output) : null,
     cell.mean === null ? null : make("b", {}, percent(cell.mean)),
+    change ? make("small", {}, change) : null,
     spread ? make("small", {}, spread) : null,
     words.length ? make("small", { class: "status" }, words.join(", ")) : null,
   );
@@ -163,7 +223,7 @@ function matrixRow(row, place) {
   const [module, name, variant] = INDEX.rows[row];
   const names = [make("span", { class: "provider" }, module), make("span", { class: "model" }, name)];
   const title = make("th", { scope: "row", title: caseTitle(row) }, ...names, variant ? make("span", { class: "variant" }, variant) : null);
-  const line = make("tr", { "aria-rowindex": place + 3 }, title, meanCell(scoresOf([row], view.columns)));
+  const line = make("tr", { "aria-rowindex": place + 3 }, title, SEVERAL ? meanCell(scoresOf([row], view.columns)) : null);
   for (const column of view.columns) {
     line.append(make("td", {}, cellAt(row, column) ? cellLink(row, column) : make("span", { class: "tile empty" }, "·")));
   }
@@ -178,7 +238,7 @@ function makeRows(count) {
 }
 
 function makeMoreRows() {
-  makeRows(Math.max(20, Math.ceil(1200 / (view.columns.length + 2))));
+  makeRows(Math.max(20, Math.ceil((view.cells === "accuracy" ? 1200 : 400) / (view.columns.length + 2))));
 }
 
 function drawMatrix() {
@@ -187,20 +247,54 @@ function drawMatrix() {
   view.made = 0;
   find("#matrix tbody").replaceChildren();
   find("#matrix table").setAttribute("aria-rowcount", view.rows.length + 2);
-  find("#matrix table").style.setProperty("--columns", view.columns.length);
+  find("#matrix table").style.setProperty("--columns", view.columns.length - (SEVERAL ? 0 : 1));
+  find("#matrix table").classList.toggle("outputs", view.cells !== "accuracy");
   find("#matrix").scrollTop = 0;
   makeMoreRows();
   find("#matrix tbody a")?.setAttribute("tabindex", 0);
   find("#found").textContent =
-    `${view.rows.length} of ${INDEX.rows.length} cases, ${view.columns.length} of ${INDEX.columns.length} models`;
+    `${view.rows.length} of ${INDEX.rows.length} cases` + (SEVERAL ? `, ${view.columns.length} of ${INDEX.columns.length} models` : "");
 }
 
 function filterMatrix() {
-  view.terms = find("#text").value.toLowerCase().split(/\s+/).filter(Boolean);
-  view.module = find("#module").value;
-  view.status = find("#status").value;
+  view.terms = view.search.toLowerCase().split(/\s+/).filter(Boolean);
   applyFilter();
   drawMatrix();
+}
+
+// The controls
+
+const FIELD = "field:";
+const CHOICES = { "#text": "search", "#module": "module", "#status": "status", "#change": "change", "#cells": "cells" };
+
+function showControls() {
+  for (const [selector, name] of Object.entries(CHOICES)) {
+    if (find(selector).value !== view[name]) find(selector).value = view[name];
+  }
+  for (const box of document.querySelectorAll("#models input")) box.checked = view.chosen.has(Number(box.value));
+  showChosen();
+}
+
+function showChosen() {
+  const { size } = view.chosen;
+  find("#models summary").textContent = size ? `${size} of ${INDEX.columns.length}` : "all";
+}
+
+function makeControls() {
+  const options = (values, prefix = "") => values.map((value) => make("option", { value: prefix + value }, value));
+  find("#module").append(...options([...new Set(INDEX.rows.map(([module]) => module))]));
+  find("#status").append(...options(INDEX.statuses));
+  const changes = [...new Set([...CELLS.values()].map(({ change }) => change))].filter(Boolean);
+  find("#change").append(...options(changes));
+  find("#change").closest("label").hidden = INDEX.against === null;
+  const paths = INDEX.fields.flatMap((module) => module.paths.map(([path]) => path)).filter(Boolean);
+  if (paths.length) find("#cells").append(make("optgroup", { label: "The value of" }, ...options([...new Set(paths)], FIELD)));
+  const boxes = INDEX.columns.map(({ title }, column) =>
+    make("label", {}, make("input", { type: "checkbox", value: column }), ` ${column + 1} ${title}`),
+  );
+  find("#models div").append(...boxes);
+  find("#models").closest(".chooser").hidden = !SEVERAL;
+  find("#cases .tools").hidden = !INDEX.own;
 }
 
 // One cell takes part in the tab order; the arrow keys move it.
@@ -233,11 +327,29 @@ function focusCell(link) {
 }
 
 function startMatrix() {
-  const modules = [...new Set(INDEX.rows.map(([module]) => module))];
-  find("#module").append(...modules.map((module) => make("option", { value: module }, module)));
-  find("#status").append(...INDEX.statuses.map((status) => make("option", { value: status }, status)));
-  find("#text").addEventListener("input", filterMatrix);
-  for (const id of ["#module", "#status"]) find(id).addEventListener("change", filterMatrix);
+  makeControls();
+  for (const [selector, name] of Object.entries(CHOICES)) {
+    find(selector).addEventListener("input", () => {
+      view[name] = find(selector).value;
+      filterMatrix();
+      writeState();
+    });
+  }
+  find("#models").addEventListener("input", ({ target }) => {
+    if (target.checked) view.chosen.add(Number(target.value));
+    else view.chosen.delete(Number(target.value));
+    showChosen();
+    filterMatrix();
+    writeState();
+  });
+  find("#models").addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !find("#models").open) return;
+    find("#models").open = false;
+    find("#models summary").focus();
+  });
+  document.addEventListener("click", ({ target }) => {
+    if (!find("#models").contains(target)) find("#models").open = false;
+  });
   find(".tools").addEventListener("submit", (event) => event.preventDefault());
   find("#matrix thead").addEventListener("click", (event) => {
     const key = event.target.closest("button")?.dataset.sort;
@@ -254,7 +366,6 @@ function startMatrix() {
     },
     { root: find("#matrix"), rootMargin: "800px" },
   );
-  filterMatrix();
   observer.observe(find("#more"));
   window.addEventListener("beforeprint", () => makeRows(Infinity));
 }

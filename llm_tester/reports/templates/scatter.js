@@ -1,4 +1,5 @@
-// Accuracy against the cost of a case. Models of unknown cost are listed next to the plot.
+// Accuracy against the cost of a case, or against its seconds if no two models differ in cost. Models of unknown cost are
+// listed next to the plot. Without two models to compare there is none.
 
 const RADIUS = 10;
 const MARGIN = { top: 32, right: 30, bottom: 46, left: 44 };
@@ -21,7 +22,8 @@ function usd(value) {
 
 // A scale has a place for each value, and ticks.
 
-function linearScale(high, from, to, wanted) {
+function linearScale(high, edge, to, wanted) {
+  const from = edge + RADIUS + 4; // what costs nothing is not on the axis
   const step = roundStep(high || 1, wanted);
   const end = Math.ceil((high || 1) / step) * step;
   return { place: (cost) => from + ((to - from) * cost) / end, ticks: ticksBetween(0, end, step), log: false };
@@ -46,7 +48,7 @@ function costScale(costs, from, to) {
 
 function accuracyScale(values, from, to) {
   const [low, high] = [Math.min(...values), Math.max(...values)];
-  const step = roundStep(Math.max(high - low, 4), 4);
+  const step = roundStep(Math.max(high - low, 10), 4);
   const start = Math.max(0, Math.floor((low - step / 4) / step) * step);
   const end = Math.min(100, Math.ceil((high + step / 4) / step) * step);
   return { place: (value) => from + ((to - from) * (value - start)) / (end - start), ticks: ticksBetween(start, end, step) };
@@ -149,7 +151,7 @@ function pointLabel(column) {
 function pointText(column) {
   const known = column.known < column.answered ? ` (known for ${column.known} of ${column.answered})` : "";
   const part = known + (column.ranked ? "" : ", over other cases than the ranked models");
-  return `${percent(column.accuracy)} accuracy, ${column.costText} a case${part}`;
+  return `${percent(column.accuracy)} accuracy, ${column.costText} and ${column.seconds.toFixed(2)} s a case${part}`;
 }
 
 function drawPoint(point) {
@@ -177,18 +179,45 @@ function drawAxes(svg, across, up, area) {
   }
   for (const tick of across.ticks) {
     const x = across.place(tick);
-    const text = across.log && tick === 0 ? "free" : usd(tick);
+    const text = across.log && tick === 0 ? "free" : across.unit === "USD" ? usd(tick) : String(Number(tick.toPrecision(3)));
     svg.append(
       draw("line", { class: "grid", x1: x, x2: x, y1: area.top, y2: area.bottom }),
       draw("text", { class: "tick", x, y: area.bottom + 17, "text-anchor": "middle" }, text),
     );
   }
   if (across.gap) svg.append(draw("line", { class: "gap", x1: across.gap, x2: across.gap, y1: area.top, y2: area.bottom }));
-  const scale = across.log ? "USD a case, logarithmic" : "USD a case";
+  const scale = `${across.unit} a case${across.log ? ", logarithmic" : ""}`;
   svg.append(
     draw("text", { class: "axis", x: area.right, y: area.bottom + 37, "text-anchor": "end" }, `${scale} →`),
     draw("text", { class: "axis", x: area.left - 30, y: 16 }, "↑ accuracy"),
   );
+}
+
+// What the models are drawn by: the cost or the seconds of a case; null if there is nothing to compare.
+const AXIS = chosenAxis();
+
+function drawn(axis = AXIS) {
+  return INDEX.columns
+    .map((column, place) => ({ column, number: place + 1, cost: column[axis], accuracy: column.accuracy, label: pointLabel(column) }))
+    .filter(({ cost, accuracy }) => cost !== null && accuracy !== null);
+}
+
+function chosenAxis() {
+  return ["cost", "seconds"].find((axis) => {
+    const points = drawn(axis);
+    return points.length > 1 && points.some(({ cost }) => cost > 0);
+  }) ?? null;
+}
+
+// Points that would lie on others move to the right, or back from the edge, until each number can be read.
+function setApart(points, right) {
+  const placed = [];
+  for (const point of points) {
+    const isCovered = () => placed.some(({ x, y }) => Math.hypot(x - point.x, y - point.y) < RADIUS * 1.2);
+    const step = point.x + 2 * RADIUS * points.length > right ? -1 : 1;
+    while (isCovered()) point.x += step;
+    placed.push(point);
+  }
 }
 
 function drawScatter() {
@@ -196,19 +225,16 @@ function drawScatter() {
   const width = find("#scatter").clientWidth;
   const height = Math.round(Math.max(320, Math.min(500, width * 0.8)));
   const area = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top, bottom: height - MARGIN.bottom };
-  const points = INDEX.columns
-    .map((column, place) => ({ column, number: place + 1, cost: column.cost, accuracy: column.accuracy, label: pointLabel(column) }))
-    .filter(({ cost, accuracy }) => cost !== null && accuracy !== null);
+  const points = drawn();
   svg.replaceChildren();
-  find("#scatter").hidden = !points.length;
-  if (!points.length) return;
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("height", height);
-  const across = costScale(points.map(({ cost }) => cost), area.left, area.right);
+  const across = { ...costScale(points.map(({ cost }) => cost), area.left, area.right), unit: AXIS === "cost" ? "USD" : "seconds" };
   const up = accuracyScale(points.map(({ accuracy }) => accuracy), area.bottom, area.top);
   for (const point of points) {
     Object.assign(point, { x: across.place(point.cost), y: up.place(point.accuracy), best: onFrontier(point, points) });
   }
+  setApart(points, area.right);
   const labels = draw("g", { "aria-hidden": "true" });
   drawAxes(svg, across, up, area);
   svg.append(draw("path", { class: "frontier", d: frontierPath(points, area.right) }), labels);
@@ -217,6 +243,7 @@ function drawScatter() {
 }
 
 function listUnpriced() {
+  if (AXIS !== "cost") return;
   const unpriced = INDEX.columns.map((column, place) => ({ column, number: place + 1 })).filter(({ column }) => column.cost === null);
   if (!unpriced.length) return;
   const items = unpriced.map(({ column, number }) => {
@@ -242,6 +269,13 @@ function hideTip() {
 }
 
 function startScatter() {
+  find("#scatter").closest("section").hidden = AXIS === null;
+  if (AXIS === null) return;
+  if (AXIS === "seconds") {
+    find("#scatter-title").textContent = "Accuracy against time";
+    find("#scatter-hint").append(" Seconds, because the costs do not differ or are unknown.");
+    find("#scatter svg").setAttribute("aria-label", "Accuracy against seconds a case, one point a model");
+  }
   listUnpriced();
   let width = 0;
   new ResizeObserver(() => {
