@@ -43,7 +43,7 @@ function besideChoices(result) {
   const { results, earlier } = cellAt(row, column);
   const same = (others) => others.find((other) => INDEX.results[other][2] === repeat) ?? others[0];
   const choices = new Map();
-  if (earlier.length) choices.set("earlier", { name: `the earlier run, ${INDEX.against}`, short: "earlier", result: same(earlier) });
+  if (earlier.length) choices.set("earlier", { name: `the earlier run, ${INDEX.against}`, short: "earlier run", result: same(earlier) });
   for (const other of results) {
     const name = `repeat ${INDEX.results[other][2]}`;
     if (other !== result) choices.set(name, { name, short: name, result: other });
@@ -83,13 +83,14 @@ function fieldCells(field, other, beside) {
   return {
     wrong,
     same: !wrong && wanted === got,
+    moved: beside && got !== theirs,
     path: text(path),
     cells: [
       make("td", { "data-name": "expected" }, difference(wanted, got, wrong)),
       make("td", { "data-name": "actual", class: beside && got !== theirs ? "changed" : null }, difference(got, wanted, wrong)),
+      make("td", { "data-name": "score", class: "number score", title: `${percent(weight * 100)} % of the accuracy` }, now ? (wrong ? scoreTile(score) : "1") : "—"),
       beside && make("td", { "data-name": beside.short, class: got !== theirs ? "changed" : null }, difference(theirs, got, theirs !== got)),
       beside && make("td", { "data-name": `score of ${beside.short}`, class: "number" }, then ? (then[3] < 1 ? scoreTile(then[3]) : "1") : "—"),
-      make("td", { "data-name": "score", class: "number score", title: `${percent(weight * 100)} % of the accuracy` }, now ? (wrong ? scoreTile(score) : "1") : "—"),
       make("td", { class: "why" }, now ? (wrong ? "≠ " : "= ") + text(note) : "only there"),
       make("td", { class: "rule" }, text(rule)),
     ],
@@ -97,9 +98,9 @@ function fieldCells(field, other, beside) {
 }
 
 function fieldRow(module, field, other, beside) {
-  const { wrong, same, path, cells } = fieldCells(field, other, beside);
+  const { wrong, same, moved, path, cells } = fieldCells(field, other, beside);
   const head = make("th", { scope: "row" }, pathName(path), ...schemaLines(module, path));
-  return make("tr", { class: wrong ? "wrong" : same ? "right same" : "right" }, head, ...cells);
+  return make("tr", { class: `${wrong ? "wrong" : same ? "right same" : "right"}${moved ? " moved" : ""}` }, head, ...cells);
 }
 
 // The fields of a result, and of the other one those with the same paths; then what only the other one has.
@@ -114,15 +115,19 @@ function fieldsPart(module, fields, beside) {
   const others = beside ? (details().results[beside.result].fields ?? []) : [];
   if (!fields.length && !others.length) return null;
   const wrong = fields.filter((place) => details().fields[place][3] < 1).length;
-  const names = ["Field", "Expected", "Actual", ...(beside ? [beside.short, "Score there"] : []), "Score", "Why", "Rule"];
+  const names = ["Field", "Expected", "Actual", "Score", ...(beside ? [beside.short, "Its score"] : []), "Why", "Rule"];
   const heads = names.map((name) => make("th", { scope: "col" }, name));
   const lines = fieldPairs(fields, others).map(([field, other]) => fieldRow(module, field, other, beside));
   const table = make("table", { class: beside ? "compared two" : "compared" }, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...lines));
-  const only = make("input", { type: "checkbox" });
-  only.addEventListener("input", () => table.classList.toggle("only-wrong", only.checked));
+  const check = (name, words) => {
+    const box = make("input", { type: "checkbox" });
+    box.addEventListener("input", () => table.classList.toggle(name, box.checked));
+    return make("label", { class: "check" }, box, words);
+  };
   const count = wrong ? `${wrong} of ${fields.length} fields differ` : fields.length ? `All ${fields.length} fields are right` : "No field was scored";
   const head = make("div", { class: "part-head" }, make("h3", {}, count));
-  if (wrong && wrong < fields.length) head.append(make("label", { class: "check" }, only, " only those"));
+  if (wrong && wrong < fields.length) head.append(check("only-wrong", " only those"));
+  if (beside) head.append(check("only-changed", ` only those with another value than ${beside.short}`));
   return make("section", {}, head, make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Fields" }, table));
 }
 

@@ -37,7 +37,7 @@ function fieldTable({ module, paths }) {
     make(
       "tr",
       {},
-      make("th", { scope: "row" }, pathName(path), ...schemaLines(module, path), make("small", { class: "rule" }, rules.join(", "))),
+      make("th", { scope: "row" }, pathName(path), ...schemaLines(module, path, rules)),
       SEVERAL ? fieldCell(allModels(cells), "all models") : null,
       ...used.map((column) => fieldCell(cells[column], INDEX.columns[column].title)),
     ),

@@ -183,36 +183,44 @@ function changeText({ change, before }) {
   return change in SIGNS ? `${SIGNS[change]} ${change}, was ${before === null ? "without reply" : percent(before)}` : null;
 }
 
-// What a result has for the field that the cells show, or all of its data; never more than a cell can show.
+// What a result has for the field that the cells show, with its score, or all of its data; no more than fits a cell.
 function outputOf(result) {
   const found = details().results[result];
-  const values = (found.fields ?? [])
+  const cut = (words) => (words && words.length > 160 ? `${words.slice(0, 159)}…` : words);
+  if (view.cells === "reply") return { words: cut(text(found.actual) ?? text(found.reply)), score: null };
+  const rows = (found.fields ?? [])
     .map((place) => details().fields[place])
-    .filter(([path]) => text(path).replace(/\[\d+\]/g, "[]") === view.cells.slice(FIELD.length))
-    .map(([, , actual]) => text(actual) ?? "—");
-  const all = view.cells === "reply" ? (text(found.actual) ?? text(found.reply)) : values.join(", ");
-  return all && (all.length > 160 ? `${all.slice(0, 159)}…` : all);
+    .filter(([path]) => text(path).replace(/\[\d+\]/g, "[]") === view.cells.slice(FIELD.length));
+  if (!rows.length) return { words: found.fields ? "·" : null, score: null };
+  return { words: cut(rows.map(([, , actual]) => text(actual) ?? "—").join(", ")), score: 100 * mean(rows.map(([, , , score]) => score)) };
+}
+
+// By its accuracy; if the cells show a field, by that field's score.
+function cellClass(cell, output) {
+  if (output && output.score !== null) return `tile ${level(output.score)}`;
+  return output?.words === "·" ? "tile passed-over" : tileClass(cell);
 }
 
 function cellLink(row, column) {
   const cell = cellAt(row, column);
   const output = view.cells === "accuracy" ? null : outputOf(cell.results[0]);
   const change = changeText(cell);
+  const accuracy = cell.mean === null || view.cells.startsWith(FIELD) ? null : percent(cell.mean);
   const words = statusWords(cell);
   const spread = spreadText(cell);
-  const label = [caseTitle(row), INDEX.columns[column].title, cell.mean === null ? null : percent(cell.mean), spread, change, ...words, output];
+  const label = [caseTitle(row), INDEX.columns[column].title, cell.mean === null ? null : percent(cell.mean), spread, change, ...words, output?.words];
   const attributes = {
     href: hashOf(cell.results[0]),
     "data-result": cell.results[0],
-    class: view.passes(row, column) ? tileClass(cell) : "tile passed-over",
+    class: view.passes(row, column) ? cellClass(cell, output) : "tile passed-over",
     tabindex: -1,
     "aria-label": label.filter(Boolean).join(", "),
   };
   return make(
     "a",
     attributes,
-    output ? make("code", { class: "output" }, output) : null,
-    cell.mean === null ? null : make("b", {}, percent(cell.mean)),
+    output?.words ? make("code", { class: "output" }, output.words) : null,
+    accuracy && make("b", {}, accuracy),
     change ? make("small", {}, change) : null,
     spread ? make("small", {}, spread) : null,
     words.length ? make("small", { class: "status" }, words.join(", ")) : null,
@@ -248,6 +256,7 @@ function drawMatrix() {
   find("#matrix tbody").replaceChildren();
   find("#matrix table").setAttribute("aria-rowcount", view.rows.length + 2);
   find("#matrix table").style.setProperty("--columns", view.columns.length - (SEVERAL ? 0 : 1));
+  find("#matrix table").classList.toggle("two", INDEX.against !== null);
   find("#matrix table").classList.toggle("outputs", view.cells !== "accuracy");
   find("#matrix").scrollTop = 0;
   makeMoreRows();
@@ -294,7 +303,7 @@ function makeControls() {
   );
   find("#models div").append(...boxes);
   find("#models").closest(".chooser").hidden = !SEVERAL;
-  find("#cases .tools").hidden = !INDEX.own;
+  for (const section of ["#cases", "#fields"]) find(section).hidden = !INDEX.own;
 }
 
 // One cell takes part in the tab order; the arrow keys move it.

@@ -209,13 +209,13 @@ function chosenAxis() {
   }) ?? null;
 }
 
-// Points that would lie on others move to the right, or back from the edge, until each number can be read.
+// Points that would hide others move to the right, or to the left near the edge, until they are next to them.
 function setApart(points, right) {
   const placed = [];
+  const touches = (point, distance) => placed.some(({ x, y }) => Math.hypot(x - point.x, y - point.y) < distance);
   for (const point of points) {
-    const isCovered = () => placed.some(({ x, y }) => Math.hypot(x - point.x, y - point.y) < RADIUS * 1.2);
     const step = point.x + 2 * RADIUS * points.length > right ? -1 : 1;
-    while (isCovered()) point.x += step;
+    if (touches(point, RADIUS)) while (touches(point, 2 * RADIUS)) point.x += step;
     placed.push(point);
   }
 }
@@ -273,7 +273,7 @@ function startScatter() {
   if (AXIS === null) return;
   if (AXIS === "seconds") {
     find("#scatter-title").textContent = "Accuracy against time";
-    find("#scatter-hint").append(" Seconds, because the costs do not differ or are unknown.");
+    find("#scatter-hint").append(" Drawn by seconds, because there are no two costs to compare.");
     find("#scatter svg").setAttribute("aria-label", "Accuracy against seconds a case, one point a model");
   }
   listUnpriced();

@@ -45,8 +45,9 @@ function schemaOf(module, path) {
   return found ? { type: typeWords(found, root), description: found.description ?? "" } : null;
 }
 
-function schemaLines(module, path) {
+function schemaLines(module, path, rules = []) {
   const known = schemaOf(module, path);
-  if (!known) return [];
-  return [known.type, known.description].filter(Boolean).map((words) => make("small", {}, words));
+  const rule = rules.length ? `compared as ${rules.join(" or ")}` : "";
+  const lines = [[known?.type, rule].filter(Boolean).join(", "), known?.description];
+  return lines.filter(Boolean).map((words) => make("small", {}, words));
 }
