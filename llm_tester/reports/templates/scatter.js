@@ -48,7 +48,7 @@ function costScale(costs, from, to) {
 
 function accuracyScale(values, from, to) {
   const [low, high] = [Math.min(...values), Math.max(...values)];
-  const step = roundStep(Math.max(high - low, 10), 4);
+  const step = roundStep(Math.max(high - low, 6), 4);
   const start = Math.max(0, Math.floor((low - step / 4) / step) * step);
   const end = Math.min(100, Math.ceil((high + step / 4) / step) * step);
   return { place: (value) => from + ((to - from) * (value - start)) / (end - start), ticks: ticksBetween(start, end, step) };
@@ -160,7 +160,7 @@ function drawPoint(point) {
   const mark = draw(
     "g",
     { class: best ? "point best" : "point", tabindex: 0, role: "img", "aria-label": `${number}: ${column.title}, ${text}`, transform: `translate(${x} ${y})` },
-    draw("circle", { r: RADIUS, class: column.known < column.answered ? "partly" : null }),
+    draw("circle", { r: RADIUS, class: AXIS === "cost" && column.known < column.answered ? "partly" : null }),
     draw("text", { y: 3.5, "text-anchor": "middle" }, String(number)),
   );
   const show = () => showTip(mark, column.title, text + (best ? ". No model beats it in both." : ""));
