@@ -1,15 +1,20 @@
 """The HTML report in a real browser: what people do with it, and what hostile replies cannot do."""
 
 import json
+import shutil
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 import pytest
 
 pytest.importorskip("selenium", reason="the package selenium is not installed")
 
 import chromium
+from conftest import ROOT
+from console import run_script
 from report_pages import HOSTILE, hostile_run, one, priced, run_of
 from report_sample import MODELS, sample_run
 from selenium import webdriver
@@ -19,7 +24,8 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from llm_tester.reports.html import render
 from llm_tester.runs.baseline import compare_runs
-from llm_tester.runs.results import RunResult
+from llm_tester.runs.results import CaseRecord, RunResult
+from llm_tester.runs.scoring import compare
 
 pytestmark = pytest.mark.skipif(chromium.missing() is not None, reason=chromium.missing() or "")
 
@@ -80,6 +86,11 @@ class Page:
         element = "document.querySelector(arguments[0])"
         return self.js(f"{element}.checkVisibility() ? {element}.innerText : null", selector)
 
+    def visible(self, selector: str) -> list[str]:
+        """The texts of those elements that can be seen."""
+        found = "[...document.querySelectorAll(arguments[0])].filter((found) => found.checkVisibility())"
+        return self.js(f"{found}.map((found) => found.innerText.trim())", selector)
+
     def find(self, selector: str) -> Any:
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
@@ -134,6 +145,15 @@ def show(browser: webdriver.Chrome, tmp_path: Path) -> Iterator[Any]:
     for page in pages:
         page.prefer("")
     browser.execute_script("localStorage.clear()")
+
+
+def what_is_shown(page: Page) -> list[Any]:
+    """All that a reader may have chosen."""
+    controls = "[...document.querySelectorAll('.tools input, .tools select, .beside select')]"
+    values = page.js(f"{controls}.map((control) => control.type === 'checkbox' ? control.checked : control.value)")
+    sorting = page.js("[...document.querySelectorAll('#matrix th')].map((head) => head.ariaSort)")
+    theme = page.js("document.documentElement.dataset.theme")
+    return [values, sorting, theme, page.texts("#matrix tbody a"), page.opened(), page.texts(".compared tr")]
 
 
 def as_phone(page: Page) -> None:
@@ -277,8 +297,10 @@ def test_light_and_dark(show: Any) -> None:
     back = "getComputedStyle(document.body).backgroundColor"
     page.prefer("dark")
     dark = page.js(back)
-    assert page.find("#theme").get_attribute("aria-pressed") == "true"
+    # The button says what it does.
+    assert page.text("#theme").endswith("Switch to light theme")
     page.find("#theme").click()
+    assert page.text("#theme").endswith("Switch to dark theme")
     light = page.js(back)
     assert light != dark
     page.load()
@@ -376,7 +398,197 @@ def test_rows_are_made_as_they_are_scrolled_to(show: Any) -> None:
 
 
 def test_a_run_without_results_opens(show: Any) -> None:
-    assert show(run_of()).text("#found") == "0 of 0 cases, 0 of 0 models"
+    page = show(run_of())
+    assert page.text(".models tbody") == "The run has no results."
+    assert page.visible("main h2") == ["Models"]
+
+
+def test_one_model_is_compared_with_none(show: Any) -> None:
+    run = sample_run(3, MODELS[:1])
+    page = show(run)
+    assert page.visible("main h2") == ["Models", "Cases", "Fields"]
+    assert page.visible(".rank") == []
+    assert page.texts("#matrix thead th button") == ["Case▲", "openai\ngpt-5"]
+    assert page.text("#found") == "3 of 3 cases"
+    page.find("#matrix tbody a").click()
+    page.wait_for("document.querySelector('dialog').open")
+    assert page.visible(".chips, .beside") == []
+
+
+def test_without_costs_the_plot_shows_seconds(show: Any) -> None:
+    usages = [priced(0.0, elapsed_seconds=seconds) for seconds in (1.0, 4.0)]
+    page = show(run_of(*[one(model=f"m{n}", accuracy=90.0 + n, usage=usage) for n, usage in enumerate(usages)]))
+    page.wait_for("document.querySelector('.point')")
+    assert page.text("#scatter-title") == "Accuracy against time"
+    assert "seconds a case" in page.js("document.querySelector('#scatter').textContent")
+    assert "$" not in page.js("document.querySelector('#scatter').textContent")
+
+
+def test_without_costs_and_seconds_there_is_no_plot(show: Any) -> None:
+    page = show(run_of(*[one(model=name, accuracy=90.0, usage=priced(usd)) for name, usd in (("x", 0.0), ("y", None))]))
+    assert page.visible("main h2") == ["Models", "Cases", "Fields"]
+
+
+def test_no_point_hides_another(show: Any) -> None:
+    results = [one(provider="p", model=str(n), accuracy=100.0, usage=priced(0.01)) for n in range(8)]
+    page = show(run_of(*results))
+    page.wait_for("document.querySelectorAll('.point').length === 8")
+    centres = page.js(
+        "[...document.querySelectorAll('.point circle')].map((circle) => circle.getBoundingClientRect())"
+        ".map((box) => [box.left + box.width / 2, box.width])"
+    )
+    places = sorted(centre for centre, _ in centres)
+    assert all(two - one >= 0.8 * centres[0][1] for one, two in pairwise(places))
+
+
+def test_fields_have_their_types_and_rules(show: Any) -> None:
+    page = show(sample_run(3, MODELS[:2]))
+    fields = dict(text.split("\n", 1) for text in page.texts("#fields tbody th") if "\n" in text)
+    assert fields["issued_on"].startswith("string (date), compared as ")
+    assert fields["currency"] == "one of EUR, USD, GBP, compared as text"
+    assert fields["number"] == "string, compared as text\nAs it is printed."
+    assert fields["seller.vat_id"] == "string or null, compared as text\nWith the code of its country."
+    assert fields["lines[].unit_price"] == "number, compared as number\nIn the invoice's currency, without tax."
+    page.find("#matrix tbody a").click()
+    page.wait_for("document.querySelector('dialog').open")
+    opened = dict(text.split("\n", 1) for text in page.texts(".compared tbody th"))
+    assert opened["lines[0].unit_price"] == "number\nIn the invoice's currency, without tax."
+
+
+def test_cells_show_replies_and_values(show: Any) -> None:
+    run = sample_run(3, MODELS[:2])
+    page = show(run)
+    Select(page.find("#cells")).select_by_value("reply")
+    first = next(result for result in run.results if result.title.endswith(page.cases()[0]))
+    shown = page.texts("#matrix tbody .output")[0]
+    assert json.dumps(first.actual, ensure_ascii=False, separators=(",", ":")).startswith(shown.rstrip("…")[:150])
+    Select(page.find("#cells")).select_by_value("field:currency")
+    cells = page.texts("#matrix tbody a")
+    scored = [field for result in run.results for field in result.fields if field.path == "currency"]
+    values = [field.actual or "—" for field in scored]
+    assert sorted(text.strip('"') for text in cells if text != "·") == sorted(values)
+    assert "EUR" in page.js("document.querySelector('#matrix tbody a').ariaLabel")
+    Select(page.find("#cells")).select_by_value("accuracy")
+    assert page.texts("#matrix tbody .output") == []
+
+
+def test_a_link_leads_to_what_is_shown(show: Any) -> None:
+    page = show(sample_run(18))
+    page.find("#text").send_keys("e")
+    Select(page.find("#module")).select_by_value("invoices")
+    Select(page.find("#cells")).select_by_value("field:total")
+    page.find("#models summary").click()
+    for place in (2, 5):
+        page.find(f"#models label:nth-child({place}) input").click()
+    page.find("#matrix thead th:nth-child(3) button").click()
+    page.find("#theme").click()
+    page.find("#matrix tbody a").click()
+    page.wait_for("document.querySelector('dialog').open")
+    Select(page.find(".beside select")).select_by_index(1)
+    fragment, state = page.js("location.hash"), what_is_shown(page)
+    page.js("localStorage.clear()")
+    page.load(fragment)
+    assert what_is_shown(page) == state
+    assert page.js("location.hash") == fragment
+    # Unknown names are passed over.
+    page.load("#in=gone&show=no:model&sort=no:model&cells=field:gone&status=odd&theme=pink&with=gone")
+    assert page.text("#found") == "18 of 18 cases, 10 of 10 models"
+
+
+def test_going_back_and_forward_keeps_the_filter(show: Any) -> None:
+    page = show(sample_run(6))
+    Select(page.find("#module")).select_by_value("invoices")
+    page.find("#matrix tbody a").click()
+    page.wait_for("document.querySelector('dialog').open")
+    title = page.opened()
+    page.driver.back()
+    page.wait_for("!document.querySelector('dialog').open")
+    assert page.text("#found") == "2 of 6 cases, 10 of 10 models"
+    page.driver.forward()
+    page.wait_for("document.querySelector('dialog').open")
+    assert page.opened() == title
+    page.press(Keys.ESCAPE)
+    page.wait_for("location.hash === '#in=invoices'")
+
+
+def changed_runs() -> tuple[RunResult, RunResult]:
+    """An earlier run and a run, whose cases are named for what became of them."""
+    scores = {"fixed": (50.0, 100.0), "broken": (100.0, 90.0), "better": (50.0, 75.0), "worse": (75.0, 50.0)}
+    scores |= {"same": (80.0, 80.0)}
+    wanted = {"name": "lamp", "price": 3, "size": None}
+
+    def result(name: str, accuracy: float, actual: dict[str, Any]) -> Any:
+        fields = tuple(compare(wanted, actual).fields)
+        return one(name=name, accuracy=accuracy, actual=actual, reply=str(actual), fields=fields, usage=priced(0.1))
+
+    then = [result(name, before, {"name": "lump", "size": "XL"}) for name, (before, _) in scores.items()]
+    now = [result(name, after, {"name": "lamp", "price": 4}) for name, (_, after) in scores.items()]
+    lost = one(name="lost", status="failed", problem="timed out")
+    cases = [CaseRecord(module="m", name=name, prompt="Now.") for name in scores]
+    asked = [case.model_copy(update={"prompt": "Then."}) for case in cases]
+    before = run_of(*then, result("lost", 50.0, {}), run_id="r0", cases=tuple(asked))
+    return before, run_of(*now, lost, one(name="added", accuracy=1.0, usage=priced(0.1)), cases=tuple(cases))
+
+
+def test_two_runs_side_by_side(show: Any) -> None:
+    before, run = changed_runs()
+    page = show(run, against=before)
+    cells = dict(zip(page.cases(), page.texts("#matrix tbody a"), strict=True))
+    assert cells == {
+        "added": "1",
+        "better": "75\n▲ better, was 50",
+        "broken": "90\n▼ broken, was 100",
+        "fixed": "100\n▲ fixed, was 50",
+        "lost": "▼ broken, was 50\nfailed",
+        "same": "80",
+        "worse": "50\n▼ worse, was 75",
+    }
+    Select(page.find("#change")).select_by_value("broken")
+    assert page.cases() == ["broken", "lost"]
+    page.find("#matrix tbody a").click()
+    page.wait_for("document.querySelector('dialog').open")
+    rows = page.js(
+        "[...document.querySelectorAll('.compared tr')].map((row) => [...row.cells].map((c) => c.innerText))"
+    )
+    assert [row[:6] for row in rows] == [
+        ["Field", "Expected", "Actual", "Score", "earlier run", "Its score"],
+        ["name", '"lamp"', '"lamp"', "1", '"lump"', "0.75"],
+        ["price", "3", "4", "0", "—", "0"],
+        ["size", "—", "—", "—", '"XL"', "0"],
+    ]
+    assert page.texts("#detail mark") == ["u", "3", "4"]
+    for title, shown in (("Raw reply", "'lamp', 'price': 4"), ("Raw reply, earlier run", "'lump'")):
+        assert shown in page.text(f"pre[aria-label='{title}']")
+    assert [page.text(f"pre[aria-label='Prompt{which}']") for which in ("", ", earlier run")] == ["Now.", "Then."]
+    Select(page.find(".beside select")).select_by_value("none")
+    assert "earlier" not in page.text("#detail-body").partition("fields differ")[2]
+    assert "with=none" in page.js("location.hash")
+
+
+def test_two_models_side_by_side(show: Any) -> None:
+    page = show(sample_run(3, MODELS[:3]))
+    page.find("#matrix tbody a").click()
+    page.wait_for("document.querySelector('dialog').open")
+    assert "Its score" not in page.texts(".compared thead th")
+    Select(page.find(".beside select")).select_by_index(2)
+    name = page.js("document.querySelector('.beside select').value")
+    assert page.texts(".compared thead th")[4] == name.split(":")[1]
+    assert page.js("document.activeElement.matches('.beside select')")
+
+
+def test_the_link_to_a_cassette_opens_it(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    """From a report that the command wrote: replayed from the repository's recordings."""
+    for name in ("cases", "cassettes"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "config.json", tmp_path)
+    run_script("llm-tester", "run", "--output", "out/here", "--record", "none", cwd=tmp_path)
+    report = tmp_path / "out/here/report.html"
+    assert str(tmp_path) not in report.read_text("utf-8")
+    page = Page(browser, report.as_uri())
+    page.find("#matrix tbody a").click()
+    page.wait_for("document.querySelector('dialog').open")
+    link = page.js("document.querySelector('.facts a').href")
+    assert Path(unquote(urlparse(link).path)).read_text("utf-8").startswith("format: 1\nmetadata:")
 
 
 def test_without_scripts_the_tables_are_there(show: Any) -> None:

@@ -2,8 +2,10 @@
 
 import base64
 import hashlib
+import os
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -201,7 +203,8 @@ def test_fields_of_lists_and_of_missing_objects_come_together() -> None:
     ]
     [table] = embedded(render(run_of(*results, repeats=2)), "report-index")["fields"]
     assert table["module"] == "m"
-    assert {path: cells[0] for path, cells in table["paths"]} == {
+    assert {path: rules for path, _, rules in table["paths"]}["salary.min"] == ["number"]
+    assert {path: cells[0] for path, cells, _ in table["paths"]} == {
         "salary.min": [50.0, 2, 1, 1],
         "salary.max": [50.0, 2, 1, 1],
         "skills[].name": [80.0, 5, 1, 3],
@@ -243,6 +246,64 @@ def test_a_model_that_lacks_cases_says_how_many_it_has() -> None:
 
 def test_a_run_without_results() -> None:
     assert "The run has no results." in render(run_of())
+
+
+def test_one_model_is_not_ranked() -> None:
+    page = render(run_of(one(accuracy=80.0, usage=priced(0.1)), one(name="b", status="failed")))
+    text = words(page.partition("<script")[0])
+    assert "p x 80 1 of 2 cases $0.1000" in text
+    assert "rank" not in text
+    assert "most accurate" not in text
+
+
+def test_if_nothing_was_answered_the_page_says_why() -> None:
+    results = [one(name=name, status="skipped", problem="no key", command="llm-tester run -m m/a") for name in "ab"]
+    page = render(run_of(*results))
+    assert '<details class="notice bad" open>' in page
+    assert "m/a, m/b, p:x, skipped: no key; to record the first: llm-tester run -m m/a" in words(page)
+    assert "ranked over" not in words(page)
+
+
+def test_at_most_twenty_problems_are_listed() -> None:
+    results = [one(name=str(number), status="failed", problem=f"problem {number}.") for number in range(25)]
+    text = words(render(run_of(*results)))
+    assert "25 problems with replies" in text
+    assert "problem 19." in text
+    assert "problem 20." not in text
+    assert "and 5 more; report.md lists them all" in text
+
+
+def test_no_path_of_the_machine_is_in_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    cassette, other = tmp_path / "project/cassettes/m/x.yaml", tmp_path / "elsewhere/y.yaml"
+    problem = f"{cassette}: not recorded. See '{other}' and http://host{tmp_path}/api"
+    results = [
+        one(cassette=str(cassette), usage=priced(0.1)),
+        one(name="b", cassette=str(other), status="failed", problem=problem),
+    ]
+    page = render(run_of(*results, problems={"p": f"{other}: no such file"}), directory=tmp_path / "project/out")
+    assert str(tmp_path) not in page.replace(f"http://host{tmp_path}", "")
+    details = embedded(page, "report-details")
+    links = [details["texts"][result["cassette"]] for result in details["results"]]
+    assert links == ["../cassettes/m/x.yaml", "../../elsewhere/y.yaml"]
+    away = os.path.join("..", "elsewhere", "y.yaml")  # noqa: PTH118 (a path in a text)
+    assert details["texts"][details["results"][1]["problem"]].startswith(
+        f"cassettes/m/x.yaml: not recorded. See '{away}' and http://host{tmp_path}/api"
+    )
+    assert f"{away}: no such file" in words(page).replace("&#39;", "'")
+
+
+def test_an_earlier_run_is_shown_next_to_this_one() -> None:
+    earlier = run_of(one(accuracy=50.0, reply="then"), one(name="gone", reply="not shown"), run_id="r0")
+    page = render(run_of(one(accuracy=80.0, reply="now")), against=earlier)
+    index, details = embedded(page, "report-index"), embedded(page, "report-details")
+    assert (index["own"], index["against"]) == (1, "r0")
+    assert [result[4] for result in index["results"]] == [80.0, 50.0]
+    assert [details["texts"][result["reply"]] for result in details["results"]] == ["now", "then"]
+    # The verdicts are those of a baseline.
+    assert "Then: r0" in words(page)
+    assert "50.0 → 80.0" in words(page)
 
 
 def test_ten_thousand_results() -> None:

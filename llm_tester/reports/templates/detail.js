@@ -64,7 +64,7 @@ function besidePart(result, choices, beside) {
   const options = [...choices].map(([value, { name }]) => make("option", { value }, name));
   const select = make("select", {}, make("option", { value: "none" }, "nothing"), ...options);
   select.value = beside ? [...choices].find(([, choice]) => choice === beside)[0] : "none";
-  select.addEventListener("input", () => {
+  select.addEventListener("change", () => {
     view.beside = select.value;
     fillDetail(result);
     find("#detail .beside select").focus();

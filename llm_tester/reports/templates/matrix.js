@@ -338,7 +338,7 @@ function focusCell(link) {
 function startMatrix() {
   makeControls();
   for (const [selector, name] of Object.entries(CHOICES)) {
-    find(selector).addEventListener("input", () => {
+    find(selector).addEventListener(name === "search" ? "input" : "change", () => {
       view[name] = find(selector).value;
       filterMatrix();
       writeState();
