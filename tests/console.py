@@ -19,7 +19,15 @@ from conftest import ROOT
 
 from llm_tester.__main__ import main
 
-__all__ = ["invoke", "litellm_environment", "run_python", "run_script", "started_script"]
+__all__ = [
+    "SCRIPTS",
+    "invoke",
+    "litellm_environment",
+    "reader_environment",
+    "run_python",
+    "run_script",
+    "started_script",
+]
 
 # A hang is a failure; a busy machine is not.
 TIMEOUT_SECONDS = 300

@@ -1,9 +1,11 @@
 """Every command in the README and the docs is run as a reader runs it: the console scripts, in a folder, in order."""
 
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import click
 import pytest
 import yaml
 from conftest import ROOT
-from console import run_script
+from console import SCRIPTS, reader_environment, run_script
 from doc_pages import FENCE, PAGES
 from sample_cases import LAMP, write_case
 from standins import Reply, StandIn
@@ -34,7 +36,8 @@ def commands(text: str) -> Iterator[list[str]]:
             yield words
 
 
-WITH_COMMANDS = [page for page in PAGES if blocks(page, "console")]
+TUTORIAL = ROOT / "docs/tutorial.md"
+WITH_COMMANDS = [page for page in PAGES if blocks(page, "console") and page != TUTORIAL]
 
 
 # What a page assumes that its reader has
@@ -110,6 +113,30 @@ def test_the_commands_of_a_page_work_in_order(page: Path, tmp_path: Path, standi
             assert script in ("llm-tester", "pytest"), f"{page.name}: nothing runs {script!r}"
             done = run_script(script, *arguments, cwd=tmp_path, cold=page.name in COLD, **environment)
             assert done.returncode == 0, f"{page.name}: {shlex.join([script, *arguments])}\n{done.stdout}"
+
+
+def test_the_tutorial_leads_from_an_empty_folder_to_its_decision(tmp_path: Path) -> None:
+    """Its blocks run in order, in a new folder next to the repository, but for the first one, which installs."""
+    folder, printed = tmp_path / "decision", ""
+    folder.mkdir()
+    (tmp_path / "llm_tester").symlink_to(ROOT)
+    environment = reader_environment(PATH=f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}")
+    for kind, text in FENCE.findall(TUTORIAL.read_text(encoding="utf-8"))[1:]:
+        if kind == "sh":
+            shell = ["bash", "-euc", text]
+            done = subprocess.run(shell, cwd=folder, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            printed = done.stdout
+        elif kind == "text":
+            assert text == printed
+        for script, *arguments in commands(text) if kind == "console" else ():
+            ran = run_script(script, *arguments, cwd=folder)
+            assert ran.returncode == 0, f"{shlex.join([script, *arguments])}\n{ran.stdout}"
+    prompt = folder / "cases/products/tests/prompts/desk_lamp.txt"
+    prompt.write_text("Please: " + prompt.read_text(encoding="utf-8"), encoding="utf-8")
+    drifted = run_script("pytest", "--llm-providers", "smollm-pydantic-ai", cwd=folder).stdout
+    assert "+++ asked" in drifted
+    assert "1 failed, 5 passed" in drifted
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
