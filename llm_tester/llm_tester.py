@@ -6,41 +6,29 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from .cassettes import check_mode
 from .errors import ConfigError
 from .llms import llm_registry
 from .llms.budget import Budget, spending
 from .runs.again import due, kept
+from .runs.asynchronous import in_thread
 from .runs.cases import Case, discover
 from .runs.comparison import RunComparison
-from .runs.execution import Ended, execute, work_of
+from .runs.execution import Ended, RunInterrupted, execute, work_of
 from .runs.journal import Done, Head, Journal, load_journal
 from .runs.results import CaseResult, RunResult, Shard
 from .runs.shards import part_of
 from .runs.units import Unit, run_unit, worst_usd
 from .settings import activate, settings
-from .utils.cost_manager import CostReport, CostRow, CostTracker
+from .utils.cost_manager import CostReport, CostTracker
 from .utils.files import check_folder
 from .utils.provider_manager import ProviderManager
 
 __all__ = ["LLMTester", "RunInterrupted"]
 
 Progress = Callable[[CaseResult, int, int], None]
-
-
-class RunInterrupted(KeyboardInterrupt):
-    """A run that ended early: Ctrl-C, or a disk without room for a reply.
-
-    Args:
-        results: what was done until then.
-        problem: why it ended; None if it was interrupted.
-    """
-
-    def __init__(self, results: RunResult, problem: str | None = None) -> None:
-        super().__init__(problem or "the run was interrupted")
-        self.results, self.problem = results, problem
 
 
 class LLMTester:
@@ -238,7 +226,7 @@ class LLMTester:
                 record=record,
                 repeats=repeats,
                 max_cost=max_cost,
-                **_money(self.costs.report().by("run_id").get((run_id,))),
+                **self.costs.spent_by(run_id),
                 shard=part,
                 problems={**(self._untried(previous) if previous else {}), **self.problems},
                 **whole.fields(),
@@ -259,6 +247,9 @@ class LLMTester:
         except Ended as ended:
             raise RunInterrupted(so_far(), ended.problem) from ended
         return so_far()
+
+    arun_tests = in_thread(run_tests)
+    """What `run_tests` does, for an event loop; see `runs.asynchronous.in_thread`."""
 
     def _head(
         self,
@@ -385,15 +376,3 @@ class LLMTester:
                 report = CostReport.load(path).merged([report])
             report.write(path)
         return report
-
-
-def _money(row: CostRow | None) -> dict[str, Any]:
-    """What a run spent, by the names of `RunResult`."""
-    if row is None:
-        return {}
-    return {
-        "spent_usd": row.spent_usd,
-        "spent_unknown": row.unknown_spent,
-        "at_most_usd": row.at_most_usd,
-        "unanswered": row.unanswered,
-    }

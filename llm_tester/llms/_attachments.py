@@ -2,13 +2,15 @@
 
 import base64
 import mimetypes
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from ..config import ModelConfig
 from ..errors import CaseError
 
-__all__ = ["File"]
+__all__ = ["File", "check_files", "file_bytes"]
 
 
 @dataclass(frozen=True)
@@ -47,3 +49,32 @@ class File:
     def data_url(self) -> str:
         """Its bytes as a `data:` URL."""
         return f"data:{self.media_type};base64,{base64.b64encode(self.data()).decode()}"
+
+
+def file_bytes(files: Sequence[File]) -> int:
+    """The size of files together, in bytes."""
+    return sum(file.path.stat().st_size for file in files)
+
+
+def check_files(files: Sequence[File], provider: str, model: ModelConfig, known: Mapping[str, Any]) -> None:
+    """Checks that a model takes files.
+
+    Args:
+        files: the files.
+        provider: the provider's name, for messages.
+        model: what the config says of the model.
+        known: what LiteLLM's data says of it.
+
+    Raises:
+        CaseError: it does not take one of them.
+    """
+    for file in files:
+        written = getattr(model, file.needs)
+        takes = written if written is not None else known.get(f"{file.needs}_input", False)
+        if written is None:
+            takes = takes or known.get(file.needs, False)
+        if not takes:
+            raise CaseError(
+                f"{provider}, {model.name}: does not take {file.path.name} ({file.media_type}); choose "
+                f'another model, or write "{file.needs}": true in its config entry'
+            )

@@ -1,4 +1,4 @@
-"""How a model is asked for the wanted pydantic class: by the API's own response schema, or in the prompt."""
+"""What a model is asked: prompt and source, and the wanted pydantic class as a response schema or in the prompt."""
 
 import functools
 import json
@@ -6,9 +6,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-__all__ = ["SchemaMode", "has_object_root", "reset", "schema_text", "with_schema"]
+__all__ = ["SchemaMode", "has_object_root", "joined_prompt", "reset", "schema_text", "with_schema"]
 
 SchemaMode = Literal["native", "prompt", "off"]
+
+
+def joined_prompt(prompt: str, source: str) -> str:
+    """What is sent: the prompt, a blank line, `Source Text:` and the source."""
+    return f"{prompt}\n\nSource Text:\n{source}"
 
 
 def schema_text(model_class: type[BaseModel]) -> str:

@@ -1,26 +1,30 @@
 """Asks a provider, also one that overrides `get_response`."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..config import ModelConfig
 from ..errors import UnknownModelError
 from ..usage import UsageData
-from ._attachments import File
+from ._attachments import File, file_bytes
+from ._schema import joined_prompt
 from ._signatures import accepted_keywords
 from .attempts import make_call
-from .base import BaseLLM, WantedModel, file_bytes, joined_prompt
 from .budget import spending
+
+if TYPE_CHECKING:
+    from .base import BaseLLM, WantedModel
 
 __all__ = ["ask", "known_model"]
 
 
 def ask(
-    provider: BaseLLM,
+    provider: "BaseLLM",
     prompt: str,
     source: str,
     model_name: str | None = None,
     *,
-    model_class: WantedModel | None = None,
+    model_class: "WantedModel | None" = None,
     files: Sequence[File] = (),
 ) -> tuple[str, UsageData]:
     """Asks a provider; the arguments are those of `BaseLLM.get_response`, of which an override gets those it takes.
@@ -36,7 +40,7 @@ def ask(
         LLMTesterError: what `get_response` raises.
     """
     kind = type(provider)
-    if kind.get_response is BaseLLM.get_response:
+    if not kind.overrides_get_response():
         return provider.get_response(prompt, source, model_name, model_class=model_class, files=files)
     extras = {"model_class": model_class, "files": tuple(files)}
     accepted = accepted_keywords(kind.get_response)
@@ -59,7 +63,7 @@ def ask(
     )
 
 
-def known_model(provider: BaseLLM, model_name: str | None) -> ModelConfig:
+def known_model(provider: "BaseLLM", model_name: str | None) -> ModelConfig:
     """What is known of a model; an override may call models that no one else knows."""
     try:
         return provider.resolve(model_name)

@@ -10,49 +10,24 @@ from pydantic import BaseModel
 
 from .. import cassettes, catalog
 from ..config import MockScript, ModelConfig, ProviderConfig
-from ..errors import (
-    BadRequestError,
-    CaseError,
-    MissingKeyError,
-    UnknownModelError,
-    suggest,
-)
+from ..errors import BadRequestError, MissingKeyError, UnknownModelError, suggest
 from ..pricing import Quote, quote
 from ..settings import settings
 from ..tokens import count_tokens_upper
 from ..usage import UsageData
 from . import _model_facts as model_facts
-from ._attachments import File
+from ._attachments import File, check_files, file_bytes
 from ._destinations import refusal
 from ._logins import any_of, unsendable
-from ._schema import SchemaMode, has_object_root, schema_text, with_schema
+from ._schema import SchemaMode, has_object_root, joined_prompt, schema_text, with_schema
 from ._signatures import accepted_keywords
 from .budget import Limits, active_budget, expected_tokens
 
-__all__ = [
-    "BaseLLM",
-    "File",
-    "MockScript",
-    "ModelConfig",
-    "ProviderConfig",
-    "WantedModel",
-    "file_bytes",
-    "joined_prompt",
-]
+__all__ = ["BaseLLM", "File", "MockScript", "ModelConfig", "ProviderConfig", "WantedModel"]
 
 log = logging.getLogger("llm_tester")
 
 WantedModel = type[BaseModel]
-
-
-def joined_prompt(prompt: str, source: str) -> str:
-    """What is sent: the prompt, a blank line, `Source Text:` and the source."""
-    return f"{prompt}\n\nSource Text:\n{source}"
-
-
-def file_bytes(files: Sequence[File]) -> int:
-    """The size of files together, in bytes."""
-    return sum(file.path.stat().st_size for file in files)
 
 
 class BaseLLM(ABC):
@@ -134,7 +109,7 @@ class BaseLLM(ABC):
         from .attempts import make_call
 
         model = self.resolve(model_name)
-        self._check_files(model, files)
+        check_files(files, self.config.name, model, self._entry(model))
         self._check_key(model.name)
         text, wanted = self._asked(model, joined_prompt(prompt, source), model_class)
         extras = {"model_class": wanted, "files": tuple(files), "timeout": self.config.timeout}
@@ -148,6 +123,32 @@ class BaseLLM(ABC):
 
         size = file_bytes(files)
         return make_call(self, model, api, lambda: self.limits_of(model, text, wanted, size), prompt_length=len(text))
+
+    async def aget_response(
+        self,
+        prompt: str,
+        source: str,
+        model_name: str | None = None,
+        *,
+        model_class: WantedModel | None = None,
+        files: Sequence[File] = (),
+    ) -> tuple[str, UsageData]:
+        """What `get_response` does, from an event loop: the call runs in a thread, in the caller's context.
+
+        Arguments, results and errors are those of `get_response`, also if a subclass overrides that. A task that is
+        cancelled does not wait for its call, which goes on and may be billed.
+        """
+        import asyncio
+
+        from .ask import ask
+
+        place = (self, prompt, source, model_name)
+        return await asyncio.to_thread(ask, *place, model_class=model_class, files=files)
+
+    @classmethod
+    def overrides_get_response(cls) -> bool:
+        """Whether a subclass has its own `get_response`."""
+        return cls.get_response is not BaseLLM.get_response
 
     def schema_mode(self, model_name: str | None = None, model_class: WantedModel | None = None) -> SchemaMode:
         """How a model is asked for a pydantic class.
@@ -338,18 +339,6 @@ class BaseLLM(ABC):
         if "model_class" in accepted_keywords(type(self)._call_llm_api):
             return None
         return f"{type(self).__name__}._call_llm_api does not take model_class"
-
-    def _check_files(self, model: ModelConfig, files: Sequence[File]) -> None:
-        for file in files:
-            written = getattr(model, file.needs)
-            takes = written if written is not None else self._entry(model).get(f"{file.needs}_input", False)
-            if written is None:
-                takes = takes or self._entry(model).get(file.needs, False)
-            if not takes:
-                raise CaseError(
-                    f"{self.config.name}, {model.name}: does not take {file.path.name} ({file.media_type}); choose "
-                    f'another model, or write "{file.needs}": true in its config entry'
-                )
 
     def _check_key(self, model_name: str) -> None:
         if cassettes.is_offline():

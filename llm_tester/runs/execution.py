@@ -14,12 +14,13 @@ from typing import Protocol
 
 from ..config import ProviderConfig
 from ..llms.rates import Stop, stoppable
+from .asynchronous import Interrupts
 from .journal import Journal
-from .results import CaseResult
+from .results import CaseResult, RunResult
 from .threads import Finished, Submitted, Threads, disk_problem
 from .units import Unit
 
-__all__ = ["Ended", "Take", "Work", "execute", "work_of"]
+__all__ = ["Ended", "RunInterrupted", "Take", "Work", "execute", "work_of"]
 
 # Gets the index of a unit that is done, and its results.
 Take = Callable[[int, tuple[CaseResult, ...]], None]
@@ -35,6 +36,19 @@ class Ended(Exception):
     def __init__(self, problem: str | None) -> None:
         super().__init__(problem or "the run was interrupted")
         self.problem = problem
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """A run that ended early: Ctrl-C, or a disk without room for a reply.
+
+    Args:
+        results: what was done until then.
+        problem: why it ended; None if it was interrupted.
+    """
+
+    def __init__(self, results: RunResult, problem: str | None = None) -> None:
+        super().__init__(problem or "the run was interrupted")
+        self.results, self.problem = results, problem
 
 
 class Work(Protocol):
@@ -115,10 +129,12 @@ def execute(
 def _interrupting(stop: Stop, work: Work) -> Iterator[None]:
     """Lets Ctrl-C end the work instead of raising somewhere in it, unless the program has a handler of its own."""
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    def interrupt(number: int = 0, frame: FrameType | None = None) -> None:
         stop.asked += 1
         work.end()
 
+    if given := Interrupts.of_context.get():
+        given.reach(interrupt)
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield

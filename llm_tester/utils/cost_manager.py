@@ -255,3 +255,10 @@ class CostTracker:
         """What was added so far."""
         with self._lock:
             return CostReport(rows=tuple(self._rows[place] for place in sorted(self._rows)))
+
+    def spent_by(self, run_id: str) -> dict[str, Any]:
+        """What a run spent, by the names of the fields of `RunResult`; empty if it called nothing."""
+        row = self.report().by("run_id").get((run_id,))
+        names = {"spent_usd": "spent_usd", "spent_unknown": "unknown_spent"}
+        names |= {"at_most_usd": "at_most_usd", "unanswered": "unanswered"}
+        return {name: getattr(row, own) for name, own in names.items()} if row else {}
