@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from .cassettes.importing import lazy
 
 if TYPE_CHECKING:
+    from ._version import __version__
     from .cassettes import use_cassette
     from .errors import CassetteMismatch, LLMTesterError, ProviderError
     from .llm_tester import LLMTester
     from .llms.base import BaseLLM, ModelConfig, ProviderConfig
     from .llms.mock.provider import register_mock_response
+    from .runs.cases import Case
     from .runs.results import CaseResult, RunResult
     from .runs.rules import Close, Compare, Exact, Ignore, Key, Ordered, Tolerance, Weight
     from .utils.cost_manager import CostTracker, UsageData
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BaseLLM",
+    "Case",
     "CaseResult",
     "CassetteMismatch",
     "Close",
@@ -39,6 +42,7 @@ __all__ = [
     "Tolerance",
     "UsageData",
     "Weight",
+    "__version__",
     "register_mock_response",
     "use_cassette",
 ]
@@ -47,6 +51,7 @@ __getattr__ = lazy(
     globals(),
     {
         "BaseLLM": "llms.base",
+        "Case": "runs.cases",
         "CaseResult": "runs.results",
         "CassetteMismatch": "errors",
         "Close": "runs.rules",
@@ -66,6 +71,7 @@ __getattr__ = lazy(
         "Tolerance": "runs.rules",
         "UsageData": "utils.cost_manager",
         "Weight": "runs.rules",
+        "__version__": "_version",
         "register_mock_response": "llms.mock.provider",
         "use_cassette": "cassettes",
     },

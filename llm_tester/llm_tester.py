@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+from weakref import WeakSet
 
 from .cassettes import check_mode
 from .errors import ConfigError
@@ -28,11 +29,14 @@ from .utils.provider_manager import ProviderManager
 
 __all__ = ["LLMTester", "RunInterrupted"]
 
+# Testers in their `with` blocks.
+_entered: WeakSet["LLMTester"] = WeakSet()
+
 Progress = Callable[[CaseResult, int, int], None]
 
 
 class LLMTester:
-    """Runs the cases of a directory over providers.
+    """Runs the cases of a directory over providers. In a `with` statement, it closes its connections; see `close`.
 
     Args:
         providers: their names, each with `:<model>` for one model or `:*` for all enabled ones; the default model
@@ -67,6 +71,23 @@ class LLMTester:
         self.wanted = [name.partition(":")[::2] for name in providers]
         self.manager = ProviderManager(dict.fromkeys(name for name, _ in self.wanted))
         self.costs = CostTracker()
+
+    def __enter__(self) -> Self:
+        _entered.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes what calls opened: HTTP connections, and the event loop of PydanticAI with its thread.
+
+        The whole process shares them, so they stay open while another tester is in its `with` block. A later call opens
+        new ones. Threads and processes of a run end with it. What a provider class of your own opened is not closed.
+        """
+        _entered.discard(self)
+        if not _entered:
+            llm_registry.close_clients()
 
     def discover_test_cases(self, modules: Iterable[str] = ()) -> list[Case]:
         """The cases of the directory.

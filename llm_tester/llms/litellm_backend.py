@@ -1,9 +1,11 @@
 """Calls through LiteLLM: the backend of every entry whose provider_type is a LiteLLM slug."""
 
 import functools
+import inspect
 import logging
 import os
 import re
+import sys
 import warnings
 from types import ModuleType
 from typing import Any
@@ -18,7 +20,7 @@ from ._litellm_direct import complete
 from ._logins import Login, login
 from .base import BaseLLM, File, ModelConfig, WantedModel
 
-__all__ = ["LiteLLMProvider", "usage_of"]
+__all__ = ["LiteLLMProvider", "close", "usage_of"]
 
 # LiteLLM drops `max_retries` for these, and the OpenAI SDK below them then tries three times; named as an allowed
 # parameter it comes through. For the other slugs it would go into the request's body.
@@ -58,6 +60,17 @@ def _litellm() -> ModuleType:
         # Its groq route reads this of every reply, and some have none: https://console.groq.com/docs/service-tiers
         litellm.ModelResponse.service_tier = None
     return litellm
+
+
+def close() -> None:
+    """Closes the HTTP clients that LiteLLM keeps; the next call makes new ones."""
+    if litellm := sys.modules.get("litellm"):
+        clients = litellm.in_memory_llm_clients_cache.cache_dict
+        for name, client in list(clients.items()):
+            # It also makes clients for event loops, which are not used here.
+            if not inspect.iscoroutinefunction(client.close):
+                del clients[name]
+                client.close()
 
 
 def _silence() -> None:

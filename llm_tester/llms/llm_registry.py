@@ -5,10 +5,10 @@ from typing import Any
 
 from ..cassettes.forks import lock_of
 from ..errors import ConfigError, ProviderError
-from . import provider_factory
+from . import litellm_backend, provider_factory, pydantic_ai_backend
 from .base import BaseLLM
 
-__all__ = ["discover_providers", "get_llm_provider", "get_provider_info", "reset_provider_cache"]
+__all__ = ["close_clients", "discover_providers", "get_llm_provider", "get_provider_info", "reset_provider_cache"]
 
 
 class _Instances:
@@ -54,6 +54,12 @@ def reset_provider_cache() -> None:
     with _instances.lock:
         _instances.by_name.clear()
         provider_factory.reset_caches()
+
+
+def close_clients() -> None:
+    """Closes the HTTP clients of all providers, and PydanticAI's event loop; the next call makes new ones."""
+    litellm_backend.close()
+    pydantic_ai_backend.reset()
 
 
 def get_provider_info(provider_name: str) -> dict[str, Any]:

@@ -95,8 +95,14 @@ class _Worker:
 
 
 async def _close(clients: list[Any]) -> None:
+    import asyncio
+
+    # Calls of other threads may still be under way.
+    if others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others)
     for client in clients:
-        await client.close()
+        async with client:
+            pass
 
 
 _worker = _Worker()
@@ -234,7 +240,8 @@ def _vendor(vendor: str, api_base: str | None, key: str | None) -> Any:
     except (ValueError, ImportError) as error:
         raise ConfigError(f"PydanticAI cannot be used for {vendor!r}: {error}") from error
     # Mistral's and Google's SDKs make one request by default.
-    return kind(api_key=key, **({"base_url": api_base} if api_base else {}))
+    _worker.clients.append(made := kind(api_key=key, **({"base_url": api_base} if api_base else {})))
+    return made
 
 
 def _usage(usage: Any, response: Any) -> dict[str, Any]:
