@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +15,7 @@ from .llms import llm_registry
 from .llms.budget import Budget, spending
 from .runs.again import due, kept
 from .runs.asynchronous import in_thread
-from .runs.cases import Case, discover
+from .runs.cases import Case, discover, given
 from .runs.comparison import RunComparison
 from .runs.execution import Ended, RunInterrupted, execute, work_of
 from .runs.journal import Done, Head, Journal, load_journal
@@ -162,6 +162,7 @@ class LLMTester:
         modules: Iterable[str] = (),
         models: Mapping[str, str] | None = None,
         *,
+        cases: Sequence[Case] | None = None,
         record: str = "auto",
         concurrency: int = 1,
         executor: Executor | None = None,
@@ -180,6 +181,7 @@ class LLMTester:
         Args:
             modules: the names of the modules wanted, or `<module>/<case>`; all if empty.
             models: by provider, the model to use instead of its default.
+            cases: cases made in Python, instead of those of the directory. They run in threads.
             record: `auto` replays what is recorded, and calls and records the rest if a key is set (under `CI`
                 nothing is called); `off` calls and records nothing; or a record mode of `llm_tester.cassettes`.
             concurrency: the most units at once. With `workers` without an executor, over all of them; with an
@@ -223,7 +225,9 @@ class LLMTester:
             max_cost = done.head.max_cost if max_cost is None else max_cost
         budget = Budget(max_cost) if max_cost is not None else None
         modules, repeats = tuple(modules), previous.repeats if previous else repeats
-        every = self.units(modules, models, record=record, repeats=repeats, through_the_wire=through_the_wire)
+        every = self.units(
+            modules, models, cases=cases, record=record, repeats=repeats, through_the_wire=through_the_wire
+        )
         part, every = part_of(every, shard, previous)
         units = due(every, previous, missing=done is not None) if previous else every
         old = kept(previous, every, whole=not modules)
@@ -315,6 +319,7 @@ class LLMTester:
         modules: Iterable[str] = (),
         models: Mapping[str, str] | None = None,
         *,
+        cases: Sequence[Case] | None = None,
         record: str = "auto",
         repeats: int = 1,
         through_the_wire: bool = False,
@@ -328,11 +333,12 @@ class LLMTester:
         """
         if record not in ("auto", "off"):
             check_mode(record)
-        cases, targets = self.discover_test_cases(modules), self.targets(models)
+        found = self.discover_test_cases(modules) if cases is None else given(cases, tuple(modules))
+        targets = self.targets(models)
         if not targets:
             why = "\n".join(self.problems.values()) or "no provider is enabled or named; enable or name one"
             raise ConfigError(f"nothing to run: {why}")
-        units = [self._unit(case, *target, record, repeats) for case in cases for target in targets]
+        units = [self._unit(case, *target, record, repeats) for case in found for target in targets]
         return [unit.model_copy(update={"through_the_wire": True}) for unit in units] if through_the_wire else units
 
     def _unit(self, case: Case, provider: str, model: str, record: str, repeats: int) -> Unit:
@@ -387,13 +393,4 @@ class LLMTester:
         Raises:
             ResultsError: the file is another program's or has another format, or it cannot be written.
         """
-        from filelock import FileLock
-
-        path, report = Path(path), self.costs.report()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Two runs that end together must not drop each other's rows.
-        with FileLock(path.with_name(".costs.lock")):
-            if merge and path.exists():
-                report = CostReport.load(path).merged([report])
-            report.write(path)
-        return report
+        return self.costs.save(Path(path), merge=merge)

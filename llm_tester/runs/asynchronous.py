@@ -2,43 +2,36 @@
 
 import contextvars
 import functools
-import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
-from ..cassettes.forks import lock_of
+from ..llms.rates import Stop
 
-__all__ = ["Interrupts", "in_thread"]
+__all__ = ["RunStop", "given_stop", "in_thread"]
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-class Interrupts:
-    """Interrupts a run in another thread, as Ctrl-C does. It is the run of the context that has it in `of_context`."""
+class RunStop(Stop):
+    """Whether a run has been asked to end, and what lets it see that.
 
-    of_context: contextvars.ContextVar["Interrupts | None"] = contextvars.ContextVar(
-        "llm_tester_interrupts", default=None
-    )
+    Attributes:
+        end: ends the wait of the run for its calls.
+    """
 
     def __init__(self) -> None:
-        self._lock = lock_of(threading.Lock)
-        self._asked = 0
-        self._interrupt: Callable[[], None] | None = None
+        super().__init__()
+        self.end: Callable[[], None] = lambda: None
 
     def ask(self) -> None:
-        """Interrupts the run, once more at each call; if it has not begun, as soon as it does."""
-        with self._lock:
-            self._asked += 1
-            if self._interrupt:
-                self._interrupt()
+        """Asks the run to end; if it was asked before, without its calls in flight."""
+        self.asked += 1
+        self.end()
 
-    def reach(self, interrupt: Callable[[], None]) -> None:
-        """Says how the run is interrupted."""
-        with self._lock:
-            self._interrupt = interrupt
-            for _ in range(self._asked):
-                interrupt()
+
+# That of the run that the context will start; None if the run makes its own.
+given_stop: contextvars.ContextVar[RunStop | None] = contextvars.ContextVar("llm_tester_given_stop", default=None)
 
 
 def in_thread(run: Callable[Arguments, Result]) -> Callable[Arguments, Coroutine[Any, Any, Result]]:
@@ -55,8 +48,8 @@ def in_thread(run: Callable[Arguments, Result]) -> Callable[Arguments, Coroutine
     async def run_in_thread(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         import asyncio
 
-        interrupts, context, cancelled = Interrupts(), contextvars.copy_context(), None
-        context.run(Interrupts.of_context.set, interrupts)
+        stop, context, cancelled = RunStop(), contextvars.copy_context(), None
+        context.run(given_stop.set, stop)
         work = functools.partial(run, *args, **kwargs)
         future = asyncio.get_running_loop().run_in_executor(None, context.run, work)
         while not future.done():
@@ -64,7 +57,7 @@ def in_thread(run: Callable[Arguments, Result]) -> Callable[Arguments, Coroutine
                 await asyncio.wait([future])
             except asyncio.CancelledError as error:
                 cancelled = error
-                interrupts.ask()
+                stop.ask()
         if cancelled:
             raise cancelled from future.exception()
         return future.result()

@@ -3,62 +3,80 @@
     <module>/model.py                       the class to extract into; see `load_model_class`
     <module>/tests/sources/<case>.txt
     <module>/tests/prompts/<case>.txt       and <case>.<variant>.txt, another prompt for the case
+    <module>/tests/prompts/_default.txt     the prompt of every case that has none of its own
     <module>/tests/expected/<case>.json
     <module>/tests/files/<case>.*           images and PDFs to send with it
+    <module>/cases.jsonl, cases.csv         tables of more cases; see `case_tables`
 
-Instead of the files, the class may have a `get_test_cases()`; see `discover`.
+Instead of the files, the class may have a `get_test_cases()`; see `discover`. A `Case` made in Python needs no files.
 """
 
 import inspect
 import logging
-import re
 import reprlib
 import stat
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AliasChoices, BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
+from pydantic_core import to_jsonable_python
 
 from ..cassettes.importing import collector_at_rest
-from ..config import validate
-from ..errors import CaseError, ConfigError, suggest
+from ..errors import CaseError, suggest
 from ..llms.base import File
 from ..utils.files import Boundary
+from .case_files import SHARED, TABLES, Item, Name, content, item_of, listed, on_disk
 from .expected import check_expected, read_expected
 from .model_classes import load_model_class, raised
-from .results import OfCase, Record
+from .results import OfCase
 
-__all__ = ["Case", "discover", "load_model_class", "titles"]
+__all__ = ["Case", "discover", "given", "load_model_class", "titles"]
 
 log = logging.getLogger("llm_tester")
-
-# Control characters must not reach a terminal. A name that is not UTF-8 has halves of surrogates.
-_CONTROL = r"\x00-\x1f\x7f-\x9f"
-_UNUSABLE = re.compile(rf"[{_CONTROL}\ud800-\udfff]")
-_Name = Annotated[str, Field(pattern=f"^[^{_CONTROL}]*$")]
 
 
 class Case(OfCase):
     """One case with one prompt.
 
+    Those in files are found by `LLMTester.discover_test_cases`. `LLMTester.run_tests(cases=[...])` runs those that are
+    made in Python, from keyword arguments with the names of the attributes and `model_class`, the pydantic class to
+    extract into.
+
     Attributes:
-        directory: the module's directory.
+        module: the name of the module; by default that of the class.
+        name: the name of the case.
+        variant: the name of the prompt; "" for the plain one.
         prompt: the instructions.
         source: the text to extract from.
-        expected: the JSON of a right reply; it fits the class.
-        files: the files to send.
+        expected: the JSON of a right reply; it fits the class. An instance of the class is turned into its JSON.
+        files: the files to send: images and PDFs.
         alone: whether it is the only prompt of its case.
+        directory: the module's directory; None for a case made in Python.
     """
 
-    directory: Path
+    module: Name = ""
+    name: Name = Field(min_length=1)
+    variant: Name = ""
     prompt: str
     source: str
     expected: Any
     files: tuple[Path, ...] = ()
     alone: bool = True
+    directory: Path | None = None
+    given_class: type[BaseModel] | None = Field(default=None, alias="model_class")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_class(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Takes the module's name from the class, and turns what is expected into JSON."""
+        if "directory" in values:
+            return values
+        if "model_class" not in values:
+            raise ValueError("model_class is missing: the pydantic class to extract into")
+        expected = {"expected": to_jsonable_python(values["expected"])} if "expected" in values else {}
+        return {"module": getattr(values["model_class"], "__name__", ""), **values, **expected}
 
     @property
     def title(self) -> str:
@@ -72,27 +90,16 @@ class Case(OfCase):
 
     def model_class(self) -> type[BaseModel]:
         """The class to extract into."""
-        return load_model_class(self.directory)
+        return self.given_class or load_model_class(self.directory or Path())
+
+    @property
+    def place(self) -> str:
+        """Where its class is, for messages: the model.py, or the name of a case made in Python."""
+        return str(self.directory / "model.py") if self.directory else self.selector
 
     def attachments(self) -> tuple[File, ...]:
         """The files to send with it, with their types."""
         return tuple(File.of(path) for path in self.files)
-
-
-class _Item(Record):
-    """A case as `get_test_cases()` or the files give it. The last two fields are those of the original project."""
-
-    name: _Name = Field(min_length=1)
-    variant: _Name = ""
-    prompt: str | None = None
-    prompt_path: Path | None = None
-    source: str | None = None
-    source_path: Path | None = None
-    expected: Any = None
-    expected_path: Path | None = None
-    files: tuple[Path, ...] = Field(default=(), validation_alias=AliasChoices("files", "file_paths"))
-    module: str | None = None
-    model_class: Any = None
 
 
 def discover(root: Path, modules: tuple[str, ...] = ()) -> list[Case]:
@@ -133,9 +140,30 @@ def discover(root: Path, modules: tuple[str, ...] = ()) -> list[Case]:
             problems.append(str(error))
     if problems:
         raise CaseError("\n".join(problems))
-    prompts = Counter((case.module, case.name) for case in cases)
-    cases = [case.model_copy(update={"alone": prompts[case.module, case.name] == 1}) for case in cases]
     return sorted(_chosen(root, cases, modules), key=lambda case: (case.module, case.name, case.variant))
+
+
+def given(cases: Sequence[Case], names: Sequence[str] = ()) -> list[Case]:
+    """Checks cases that were made in Python.
+
+    Args:
+        cases: the cases.
+        names: those wanted, as for `discover`; all if empty.
+
+    Raises:
+        CaseError: there is none, two have the same name, what is expected does not fit the class, or a file is missing.
+    """
+    found = {case.key: case for case in cases}
+    if not found:
+        raise CaseError("cases: the list is empty; leave it out to run those of the directory")
+    for case in cases:
+        if found[case.key] is not case:
+            raise CaseError(f"cases: {case.selector!r} is there twice; give one another name or variant")
+        check_expected(case.expected, case.model_class(), f"{case.place}: expected")
+        for path in case.files:
+            if not path.is_file():
+                raise CaseError(f"{path}: there is no such file; case {case.name!r} sends it")
+    return _chosen("cases", cases, names)
 
 
 def titles(root: Path) -> Iterator[tuple[str, str]]:
@@ -147,17 +175,19 @@ def titles(root: Path) -> Iterator[tuple[str, str]]:
     Raises:
         CaseError: there is no such directory or no module, or it cannot be read.
     """
+    boundary = Boundary(root)
     for module in _modules(root):
-        tests = root / module / "tests"
-        items = _from_files(tests) if _listed(tests) else ()
-        yield from [(module, f"{item.name}.{item.variant}" if item.variant else item.name) for item in items] or [
+        directory = root / module
+        has_files = listed(directory / "tests") or any((directory / table).exists() for table in TABLES)
+        items = on_disk(directory, boundary) if has_files else []
+        yield from [(module, f"{item.name}.{item.variant}" if item.variant else item.name) for _, item in items] or [
             (module, "")
         ]
 
 
 def _modules(root: Path) -> list[str]:
     try:
-        found = [path.name for path in _listed(root) if _is_module(path)]
+        found = [path.name for path in listed(root) if _is_module(path)]
         there = root.is_dir()
     except OSError as error:
         raise CaseError(f"{root}: cannot be read ({error})") from error
@@ -178,22 +208,10 @@ def _is_module(folder: Path) -> bool:
         return False
 
 
-def _listed(directory: Path) -> list[Path]:
-    """The entries of a directory, sorted, without hidden files; empty if there is no such directory."""
-    try:
-        # Names compare several times as fast as paths.
-        found = [path for path in sorted(directory.iterdir(), key=attrgetter("name")) if not path.name.startswith(".")]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise CaseError(f"{directory}: cannot be read as a directory ({error})") from error
-    if bad := [path.name for path in found if _UNUSABLE.search(path.name)]:
-        raise CaseError(f"{directory}: the name {bad[0]!r} has a control character or is not UTF-8; rename it")
-    return found
-
-
-def _chosen(root: Path, cases: Sequence[Case], names: Sequence[str]) -> list[Case]:
+def _chosen(root: Path | str, cases: Sequence[Case], names: Sequence[str]) -> list[Case]:
     """The cases that the names select. Each name must select at least one."""
+    prompts = Counter((case.module, case.name) for case in cases)
+    cases = [case.model_copy(update={"alone": prompts[case.module, case.name] == 1}) for case in cases]
     selectors = [{case.module, f"{case.module}/{case.name}", case.selector} for case in cases]
     known = set().union(*selectors)
     for name in names:
@@ -206,19 +224,23 @@ def _chosen(root: Path, cases: Sequence[Case], names: Sequence[str]) -> list[Cas
 def _of_module(directory: Path, problems: list[str], boundary: Boundary) -> Iterator[Case]:
     kind = load_model_class(directory)
     has_own = hasattr(kind, "get_test_cases")
-    items = _from_class(kind, directory) if has_own else list(_from_files(directory / "tests"))
-    titles = Counter((item.name, item.variant) for item in items)
-    if doubles := sorted(name for (name, _), times in titles.items() if times > 1):
-        raise CaseError(f"{directory / 'model.py'}: get_test_cases() returned the case {doubles[0]!r} twice")
-    real = directory.resolve()
-    for item in items:
+    items = _from_class(kind, directory) if has_own else on_disk(directory, boundary)
+    real, places = directory.resolve(), dict[tuple[str, str], str]()
+    for place, item in items:
         try:
-            yield _case(directory, item, kind, real, boundary)
+            if (first := places.setdefault((item.name, item.variant), place)) != place:
+                raise CaseError(f"{place}: the case {item.name!r} is there twice; {first} has it already")
+            if item.model_class is not None and item.model_class is not kind:
+                found = reprlib.repr(item.model_class)
+                raise CaseError(f"{place}: case {item.name!r} has the class {found}; a module has one class")
+            if item.module not in (None, directory.name):
+                log.warning("%s: module %r is ignored; the folder names the module", place, item.module)
+            yield _case(directory, place, item, kind, real, boundary)
         except CaseError as error:
             problems.append(str(error))
 
 
-def _from_class(kind: type[BaseModel], directory: Path) -> list[_Item]:
+def _from_class(kind: type[BaseModel], directory: Path) -> list[tuple[str, Item]]:
     path = directory / "model.py"
     given = _called(kind, directory)
     if not isinstance(given, list):
@@ -229,16 +251,8 @@ def _from_class(kind: type[BaseModel], directory: Path) -> list[_Item]:
         if not isinstance(value, Mapping):
             found = reprlib.repr(value)
             raise CaseError(f"{path}: get_test_cases() returned {found}, expected an object with a name")
-        try:
-            item = validate(_Item, value, path, f"get_test_cases()[{number}]")
-        except ConfigError as error:
-            raise CaseError(str(error)) from error
-        if item.model_class is not None and item.model_class is not kind:
-            found = reprlib.repr(item.model_class)
-            raise CaseError(f"{path}: case {item.name!r} has the class {found}; a module has one class")
-        if item.module not in (None, directory.name):
-            log.warning("%s: get_test_cases(): module %r is ignored; the folder names the module", path, item.module)
-        items.append(item)
+        place = f"get_test_cases()[{number}]"
+        items.append((f"{path}: {place}", item_of(value, path, place)))
     if not items:
         raise CaseError(f"{path}: get_test_cases() of {kind.__name__} returned no case")
     return items
@@ -261,54 +275,7 @@ def _called(kind: type[BaseModel], directory: Path) -> Any:
         raise raised(error, path, "get_test_cases() failed") from error
 
 
-def _from_files(tests: Path) -> Iterator[_Item]:
-    sources, prompts = _stems(tests / "sources", ".txt"), _stems(tests / "prompts", ".txt")
-    expected = _stems(tests / "expected", ".json")
-    named = {*sources, *expected}
-    places = {prompt: _split(prompt, named) for prompt in prompts}
-    names = {name for name, _ in places.values()}
-    # A source or an expected reply without a prompt becomes a case too; reading it reports the missing file.
-    places |= {name: (name, "") for name in named - names}
-    if not places:
-        raise CaseError(f"{tests}: has no case; a case is prompts/<case>.txt, sources/<case>.txt and expected/")
-    files: dict[str, list[Path]] = defaultdict(list)
-    owners = named | names
-    for path in _listed(tests / "files"):
-        files[_owner(path.name, owners)].append(path)
-    prompt_files, source_files, expected_files = tests / "prompts", tests / "sources", tests / "expected"
-    for prompt, (name, variant) in sorted(places.items()):
-        yield _Item(
-            name=name,
-            variant=variant,
-            prompt_path=prompt_files / f"{prompt}.txt",
-            source_path=source_files / f"{name}.txt",
-            expected_path=expected_files / f"{name}.json",
-            files=tuple(files[name]),
-        )
-
-
-def _stems(directory: Path, suffix: str) -> list[str]:
-    return [path.stem for path in _listed(directory) if path.suffix == suffix]
-
-
-def _split(prompt: str, named: set[str]) -> tuple[str, str]:
-    """The case and the variant that a prompt is for."""
-    if prompt in named or "." not in prompt:
-        return prompt, ""
-    name, _, variant = prompt.rpartition(".")
-    return name, variant
-
-
-def _owner(file: str, names: set[str]) -> str:
-    """The longest name of a case that a file's name starts with, up to a dot; "" if there is none."""
-    while "." in file:
-        file = file.rpartition(".")[0]
-        if file in names:
-            return file
-    return ""
-
-
-def _case(directory: Path, item: _Item, kind: type[BaseModel], real: Path, boundary: Boundary) -> Case:
+def _case(directory: Path, place: str, item: Item, kind: type[BaseModel], real: Path, boundary: Boundary) -> Case:
     files = tuple(directory / path for path in item.files)
     for path in files:
         if not boundary.check(path):
@@ -318,33 +285,37 @@ def _case(directory: Path, item: _Item, kind: type[BaseModel], real: Path, bound
         name=item.name,
         variant=item.variant,
         directory=real,
-        prompt=_text(directory, item, "prompt", boundary),
-        source=_text(directory, item, "source", boundary),
-        expected=_expected(directory, item, kind, boundary),
+        prompt=_text(directory, place, item, "prompt", boundary),
+        source=_text(directory, place, item, "source", boundary),
+        expected=_expected(directory, place, item, kind, boundary),
         files=files,
     )
 
 
-def _text(directory: Path, item: _Item, what: str, boundary: Boundary) -> str:
+def _text(directory: Path, place: str, item: Item, what: str, boundary: Boundary) -> str:
     given: str | None = getattr(item, what)
     if given is not None:
         return given
     where: Path | None = getattr(item, f"{what}_path")
+    if where is None and what == "prompt":
+        where = SHARED
+        if not boundary.check(directory / where):
+            raise CaseError(
+                f"{place}: case {item.name!r} has no prompt, and there is no such file as {directory / where}"
+            )
     if where is None:
-        raise CaseError(f"{directory / 'model.py'}: case {item.name!r} has neither {what} nor {what}_path")
-    path = directory / where
-    boundary.check(path)
+        raise CaseError(f"{place}: case {item.name!r} has neither {what} nor {what}_path")
+    boundary.check(directory / where)
     try:
-        return path.read_text(encoding="utf-8").strip("\n")
+        return content(directory / where, boundary).strip("\n")
     except FileNotFoundError as error:
+        path = directory / where
         raise CaseError(f"{path}: there is no such file; case {item.name!r} needs its {what} there") from error
-    except (OSError, ValueError) as error:
-        raise CaseError(f"{path}: cannot be read as UTF-8 text ({error})") from error
 
 
-def _expected(directory: Path, item: _Item, kind: type[BaseModel], boundary: Boundary) -> Any:
+def _expected(directory: Path, place: str, item: Item, kind: type[BaseModel], boundary: Boundary) -> Any:
     if "expected" not in item.model_fields_set:
-        text = _text(directory, item, "expected", boundary)
+        text = _text(directory, place, item, "expected", boundary)
         return read_expected(text, kind, str(directory / (item.expected_path or "")))
-    check_expected(item.expected, kind, f"{directory / 'model.py'}: case {item.name!r}: expected")
+    check_expected(item.expected, kind, f"{place}: case {item.name!r}: expected")
     return item.expected

@@ -13,8 +13,9 @@ from types import FrameType
 from typing import Protocol
 
 from ..config import ProviderConfig
-from ..llms.rates import Stop, stoppable
-from .asynchronous import Interrupts
+from ..errors import ConfigError
+from ..llms.rates import stoppable
+from .asynchronous import RunStop, given_stop
 from .journal import Journal
 from .results import CaseResult, RunResult
 from .threads import Finished, Submitted, Threads, disk_problem
@@ -73,6 +74,11 @@ def work_of(
     if isinstance(executor, ThreadPoolExecutor):
         return Submitted(units, executor, journal)
     if executor or (workers or 1) > 1:
+        if any(unit.case.directory is None for unit in units):
+            raise ConfigError(
+                "cases made in Python run in threads, because other processes read a case from its files; leave out "
+                "workers and the executor, or write the cases into cases.jsonl next to a model.py"
+            )
         # Only here: threads need none of what other processes need.
         from .pools import GivenPool, OwnPool
         from .workers import Chunks
@@ -97,14 +103,16 @@ def execute(
     Raises:
         Ended: the run was interrupted, or there is no place on the disk for what it pays for.
     """
-    stop, problem = Stop(), None
+    stop, problem = given_stop.get() or RunStop(), None
     with stoppable(stop):
         work = work_in()
-    with _interrupting(stop, work):
+    stop.end = work.end
+    with _interrupting(stop):
         try:
             for is_last in (False, True):
                 try:
-                    for index, results in work:
+                    # It may have been asked to end before it began.
+                    for index, results in work if is_last or not stop.asked else ():
                         take(index, results)
                         if not stop.asked and (problem := disk_problem(results, journal)):
                             stop.asked = 1
@@ -126,15 +134,12 @@ def execute(
 
 
 @contextlib.contextmanager
-def _interrupting(stop: Stop, work: Work) -> Iterator[None]:
+def _interrupting(stop: RunStop) -> Iterator[None]:
     """Lets Ctrl-C end the work instead of raising somewhere in it, unless the program has a handler of its own."""
 
-    def interrupt(number: int = 0, frame: FrameType | None = None) -> None:
-        stop.asked += 1
-        work.end()
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        stop.ask()
 
-    if given := Interrupts.of_context.get():
-        given.reach(interrupt)
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield

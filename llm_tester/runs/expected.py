@@ -13,7 +13,7 @@ from ._forms import Problem, choices, in_form, is_ignored, perfect, segment
 from ._shapes import Shape, field_names, shape_of
 from .scoring import compare_forms
 
-__all__ = ["check_expected", "read_expected"]
+__all__ = ["check_expected", "read_expected", "read_json_text"]
 
 _DIRECTIVES = ("$any_of", "$ignore")
 _MAX_DEPTH = 100  # as for replies
@@ -34,16 +34,31 @@ def read_expected(text: str, model_class: type[BaseModel], place: str) -> Any:
     Raises:
         CaseError: it is not JSON, or `check_expected` finds a problem.
     """
+    value = read_json_text(text, place)
+    check_expected(value, model_class, place)
+    return value
+
+
+def read_json_text(text: str, place: str, line: int = 1) -> Any:
+    """Reads JSON of a case, with what `check_expected` needs to find duplicate keys.
+
+    Args:
+        text: the JSON.
+        place: the file, for messages.
+        line: the line in which it begins.
+
+    Raises:
+        CaseError: it is not JSON.
+    """
     try:
-        value = json.loads(text, object_pairs_hook=_Object)
+        return json.loads(text, object_pairs_hook=_Object)
     except json.JSONDecodeError as error:
-        raise CaseError(f"{place}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from error
+        at = f"{place}, line {line + error.lineno - 1}, column {error.colno}"
+        raise CaseError(f"{at}: not JSON: {error.msg}") from error
     except RecursionError as error:
         raise CaseError(f"{place}: nested too deeply to be read") from error
     except ValueError as error:  # Python refuses integers of more than 4,300 digits
         raise CaseError(f"{place}: has a number too long to be read: {error}") from error
-    check_expected(value, model_class, place)
-    return value
 
 
 def check_expected(value: Any, model_class: type[BaseModel], place: str) -> None:

@@ -78,6 +78,8 @@ class Unit(OfModel):
 
     def command(self, mode: str) -> str:
         """The command to run only this unit in a record mode, from the working directory."""
+        if self.case.directory is None:
+            return f"LLMTester(['{self.column}']).run_tests(cases=[...]) with the record mode {mode}"
         parts = ["llm-tester", "run", "-m", self.case.selector, "-p", self.column]
         if self.config and (os.environ.get(CONFIG_VARIABLE) or self.config != Path.cwd() / "config.json"):
             parts += ["--config", os.path.relpath(self.config)]
@@ -343,7 +345,7 @@ def _scored(case: Case, reply: str, usage: UsageData, wanted: type[BaseModel]) -
         compared = compare(default_scrubber().value(case.expected), extraction.data, wanted)
     except CaseError as error:
         # The user's own comparison raised. The reply was paid for, so it is kept.
-        problem = f"{case.directory / 'model.py'}: {error}"
+        problem = f"{case.place}: {error}"
         return {**values, "status": "failed", "error": "CaseError", "problem": problem}
     values["fields"] = tuple(compared.fields)
     if extraction.problem is None:

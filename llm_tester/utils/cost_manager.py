@@ -262,3 +262,16 @@ class CostTracker:
         names = {"spent_usd": "spent_usd", "spent_unknown": "unknown_spent"}
         names |= {"at_most_usd": "at_most_usd", "unanswered": "unanswered"}
         return {name: getattr(row, own) for name, own in names.items()} if row else {}
+
+    def save(self, path: Path, *, merge: bool) -> CostReport:
+        """Writes the report; see `LLMTester.save_cost_report`."""
+        from filelock import FileLock
+
+        report = self.report()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Two runs that end together must not drop each other's rows.
+        with FileLock(path.with_name(".costs.lock")):
+            if merge and path.exists():
+                report = CostReport.load(path).merged([report])
+            report.write(path)
+        return report

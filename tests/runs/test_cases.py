@@ -287,7 +287,7 @@ class TestOwnCases:
                 "@classmethod\n    def get_test_cases(cls):\n"
                 "        case = {'name': 'a', 'prompt': 'p', 'source': 's'}\n"
                 "        return [{**case, 'expected': {}}, {**case, 'expected': {}}]",
-                "returned the case 'a' twice",
+                "get_test_cases()[1]: the case 'a' is there twice",
             ),
             (
                 "@classmethod\n    def get_test_cases(cls):\n"
