@@ -72,6 +72,7 @@ __getattr__ = lazy(
         "UsageData": "utils.cost_manager",
         "Weight": "runs.rules",
         "__version__": "_version",
+        "notebook_matrix": "reports.notebook",
         "register_mock_response": "llms.mock.provider",
         "use_cassette": "cassettes",
     },

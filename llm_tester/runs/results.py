@@ -16,6 +16,7 @@ from ..usage import UsageData, format_spent, format_usd
 from ..utils.files import write_own
 from ..utils.lean import lean
 from ._forms import is_nothing
+from .records import data_frame, record_of
 from .scoring import Counts, FieldScore
 
 __all__ = ["KIND", "CaseKey", "CaseRecord", "CaseResult", "OfCase", "OfModel", "Place", "Record", "RunResult", "Shard"]
@@ -275,6 +276,25 @@ class RunResult(Record):
         if kept := sum(result.run_id not in ("", self.run_id) for result in self.results):
             text += f"; {kept} of {len(self.results)} results are kept from earlier runs, which costs.json lists"
         return text
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """The results as flat dicts of plain values, in the order of `results`; docs/python.md lists the names."""
+        return [record_of(result) for result in self.results]
+
+    def to_dataframe(self) -> Any:
+        """The records as a `pandas.DataFrame`; without pandas, as a `polars.DataFrame`.
+
+        Raises:
+            ConfigError: neither is installed.
+        """
+        return data_frame(self.to_records())
+
+    def _repr_html_(self) -> str:
+        """The matrix of cases and models, which notebooks show."""
+        # From the package's lazy names, because reports lie above results.
+        from .. import notebook_matrix
+
+        return str(notebook_matrix(self))
 
     def incomplete(self) -> list[CaseResult]:
         """The results of calls that failed or were not made."""
