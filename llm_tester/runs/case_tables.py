@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CaseError
-from .expected import read_json_text
+from .expected import JsonObject, read_json_text
 
 __all__ = ["TABLES", "rows"]
 
@@ -36,8 +36,10 @@ def _of_lines(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             row = read_json_text(line, str(path), number)
-            if not isinstance(row, dict):
+            if not isinstance(row, JsonObject):
                 raise CaseError(f"{path}, line {number}: found {line.strip():.40}, expected an object with a name")
+            if row.duplicates:
+                raise CaseError(f"{path}, line {number}: duplicate key {row.duplicates[0]!r}; remove one")
             yield f"{path}, line {number}", row
 
 
@@ -53,7 +55,7 @@ def _of_csv(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
                 raise CaseError(f"{path}, line {line}: expected {len(columns)} cells, as in the first line")
             yield f"{path}, line {line}", _filled(row, str(path), line)
     except csv.Error as error:
-        raise CaseError(f"{path}, line {reader.line_num}: not CSV: {error}") from error
+        raise CaseError(f"{path}, line {reader.reader.line_num}: not CSV: {error}") from error
 
 
 def _filled(row: dict[str, str], path: str, line: int) -> dict[str, Any]:

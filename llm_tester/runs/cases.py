@@ -45,7 +45,7 @@ class Case(OfCase):
     extract into.
 
     Attributes:
-        module: the name of the module; by default that of the class.
+        module: the name of the module; by default that of the class in lower case.
         name: the name of the case.
         variant: the name of the prompt; "" for the plain one.
         prompt: the instructions.
@@ -76,7 +76,7 @@ class Case(OfCase):
         if "model_class" not in values:
             raise ValueError("model_class is missing: the pydantic class to extract into")
         expected = {"expected": to_jsonable_python(values["expected"])} if "expected" in values else {}
-        return {"module": getattr(values["model_class"], "__name__", ""), **values, **expected}
+        return {"module": getattr(values["model_class"], "__name__", "").lower(), **values, **expected}
 
     @property
     def title(self) -> str:

@@ -13,7 +13,7 @@ from ._forms import Problem, choices, in_form, is_ignored, perfect, segment
 from ._shapes import Shape, field_names, shape_of
 from .scoring import compare_forms
 
-__all__ = ["check_expected", "read_expected", "read_json_text"]
+__all__ = ["JsonObject", "check_expected", "read_expected", "read_json_text"]
 
 _DIRECTIVES = ("$any_of", "$ignore")
 _MAX_DEPTH = 100  # as for replies
@@ -51,7 +51,7 @@ def read_json_text(text: str, place: str, line: int = 1) -> Any:
         CaseError: it is not JSON.
     """
     try:
-        return json.loads(text, object_pairs_hook=_Object)
+        return json.loads(text, object_pairs_hook=JsonObject)
     except json.JSONDecodeError as error:
         at = f"{place}, line {line + error.lineno - 1}, column {error.colno}"
         raise CaseError(f"{at}: not JSON: {error.msg}") from error
@@ -110,7 +110,7 @@ def _out_of_reach(form: Any, reply: Any, shape: Shape) -> Iterator[Problem]:
             )
 
 
-class _Object(dict[str, Any]):
+class JsonObject(dict[str, Any]):
     """A JSON object that knows which of its keys are duplicates."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
