@@ -2,12 +2,15 @@
 
 import json
 import pickle
+import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from console import invoke
 from pydantic import BaseModel, ValidationError
 from sample_cases import LAMP, MODEL, openai_entry, write_case
@@ -136,6 +139,20 @@ class TestTables:
         assert (shelf.title, shelf.expected) == ("shelf.short", {"name": "Shelf", "price": "12.5"})
         register_mock_response("*", {"name": "Shelf", "price": 12.5})
         assert LLMTester(["mock"]).run_tests(["products/shelf"]).results[0].accuracy == 100.0
+
+    def test_the_documented_tables_are_read(self, tmp_path: Path) -> None:
+        page = (ROOT / "docs/running.md").read_text(encoding="utf-8").partition("### Cases in a table")[2]
+        lines, cells = (dedent(block) for block in re.findall(r"(?:^    .+\n)+", page, re.MULTILINE)[:2])
+        for number, tables in enumerate(({"jsonl": lines}, {"csv": cells})):
+            directory = module(tmp_path / str(number), **tables)
+            (directory / "tests/prompts").mkdir(parents=True)
+            (directory / "tests/prompts/_default.txt").write_text("Extract.")
+            [found] = discover(directory.parent)
+            assert (found.name, found.source) == ("desk_lamp", "The Aurora Lamp costs 39.90 EUR.")
+            assert {name: str(value) for name, value in found.expected.items()} == {
+                "name": "Aurora Lamp",
+                "price": "39.9",
+            }
 
     def test_files_and_tables_go_together_and_are_listed(self, tmp_path: Path, mock_run: Any) -> None:
         mock_run()

@@ -60,6 +60,8 @@ def test_a_data_frame_has_the_records(library: str, run: RunResult, monkeypatch:
     assert list(frame.columns) == list(COLUMNS)
     assert list(frame["status"]) == ["ok", "failed", "ok", "failed"]
     assert frame["accuracy"].mean() == 50.0
+    if library == "pandas":
+        assert frame.groupby("model")["accuracy"].mean()["mock-model"] == 50.0  # docs/python.md
     empty = run.model_copy(update={"results": ()}).to_dataframe()
     assert (len(empty), list(empty.columns)) == (0, list(COLUMNS))
     assert len(hostile_run().to_dataframe()) == len(hostile_run().results)
