@@ -1,5 +1,7 @@
 """Reads what a module of cases has in files: a source, prompts and the truth of each case, and tables of cases."""
 
+import csv
+import io
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -12,7 +14,7 @@ from pydantic import AliasChoices, Field
 from ..config import validate
 from ..errors import CaseError, ConfigError
 from ..utils.files import Boundary
-from .case_tables import TABLES, rows
+from .expected import JsonObject, read_json_text
 from .results import Record
 
 __all__ = ["SHARED", "TABLES", "Item", "Name", "content", "item_of", "listed", "on_disk"]
@@ -22,6 +24,9 @@ _CONTROL = r"\x00-\x1f\x7f-\x9f"
 # The prompt of the cases of a module that have none of their own.
 SHARED = Path("tests/prompts/_default.txt")
 _UNUSABLE = re.compile(rf"[{_CONTROL}\ud800-\udfff]")
+# Tables next to model.py: JSON Lines, one case a line, or CSV.
+TABLES = ("cases.jsonl", "cases.csv")
+_FIELD = "expected."
 Name = Annotated[str, Field(pattern=f"^[^{_CONTROL}]*$")]
 
 
@@ -46,7 +51,9 @@ def on_disk(directory: Path, boundary: Boundary) -> list[tuple[str, Item]]:
     found = list(_from_files(directory / "tests"))
     for table in (directory / name for name in TABLES):
         if boundary.check(table):
-            found += [(place, item_of(row, Path(place))) for place, row in rows(table, content(table, boundary))]
+            rows = _of_csv if table.suffix == ".csv" else _of_lines
+            text = content(table, boundary).removeprefix("\ufeff")
+            found += [(place, item_of(row, Path(place))) for place, row in rows(table, text)]
     if not found:
         tables = " or ".join(TABLES)
         raise CaseError(
@@ -81,6 +88,43 @@ def _from_files(tests: Path) -> Iterator[tuple[str, Item]]:
             files=tuple(files[name]),
         )
         yield str(path), item
+
+
+def _of_lines(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            row = read_json_text(line, str(path), number)
+            if not isinstance(row, JsonObject):
+                raise CaseError(f"{path}, line {number}: found {line.strip():.40}, expected an object with a name")
+            if row.duplicates:
+                raise CaseError(f"{path}, line {number}: duplicate key {row.duplicates[0]!r}; remove one")
+            yield f"{path}, line {number}", row
+
+
+def _of_csv(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        columns = reader.fieldnames or ()
+        if len(set(columns)) < len(columns):
+            raise CaseError(f"{path}, line 1: two columns have the same name")
+        for row in reader:
+            line = reader.line_num - sum(cell.count("\n") for cell in row.values() if isinstance(cell, str))
+            if None in row or None in row.values():
+                raise CaseError(f"{path}, line {line}: expected {len(columns)} cells, as in the first line")
+            yield f"{path}, line {line}", _filled(row, str(path), line)
+    except csv.Error as error:
+        raise CaseError(f"{path}, line {reader.reader.line_num}: not CSV: {error}") from error
+
+
+def _filled(row: dict[str, str], path: str, line: int) -> dict[str, Any]:
+    """The cells that are not empty. `expected` is JSON; columns `expected.<field>` are its fields, as texts."""
+    filled: dict[str, Any] = {name: cell for name, cell in row.items() if cell and not name.startswith(_FIELD)}
+    fields = {name.removeprefix(_FIELD): cell for name, cell in row.items() if cell and name.startswith(_FIELD)}
+    if fields and "expected" in filled:
+        raise CaseError(f"{path}, line {line}: has expected and expected.{next(iter(fields))}; leave one empty")
+    if "expected" in filled:
+        return {**filled, "expected": read_json_text(filled["expected"], path, line)}
+    return {**filled, "expected": fields} if fields else filled
 
 
 def _stems(directory: Path, suffix: str) -> list[str]:

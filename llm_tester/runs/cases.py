@@ -6,7 +6,7 @@
     <module>/tests/prompts/_default.txt     the prompt of every case that has none of its own
     <module>/tests/expected/<case>.json
     <module>/tests/files/<case>.*           images and PDFs to send with it
-    <module>/cases.jsonl, cases.csv         tables of more cases; see `case_tables`
+    <module>/cases.jsonl, cases.csv         tables of more cases; see `case_files`
 
 Instead of the files, the class may have a `get_test_cases()`; see `discover`. A `Case` made in Python needs no files.
 """
