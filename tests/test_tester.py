@@ -160,7 +160,7 @@ def test_results_are_saved_and_loaded(tmp_path: Path, cases: Path) -> None:
         ("[]", "not a results file"),
         ('{"kind": "other"}', "not a results file"),
         ('{"kind": "llm_tester results", "format": 99}', "format 99"),
-        ('{"kind": "llm_tester results", "format": 2}', "run_id"),
+        ('{"kind": "llm_tester results", "format": 3}', "run_id"),
     ],
 )
 def test_a_results_file_that_is_not_ours_is_refused(content: str, message: str, tmp_path: Path) -> None:
