@@ -19,7 +19,7 @@ def test_a_held_provider_does_not_hold_up_the_others(tmp_path: Path, write_confi
     """With one thread, a provider that asks to wait lends it to the other, whose cases are all done first."""
     for number in range(3):
         write_case(tmp_path / "cases", name=f"case{number}")
-    slow = standin(json.dumps(LAMP), faults=[Fault(status=429, headers={"retry-after": "1"})])
+    slow = standin(json.dumps(LAMP), faults=[Fault(status=429, headers={"retry-after": "1.5"})])
     quick = standin(json.dumps(LAMP))
     write_config({"slow": openai_entry(slow), "quick": openai_entry(quick)})
     order: list[str] = []
