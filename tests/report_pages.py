@@ -71,4 +71,6 @@ def hostile_run() -> RunResult:
             )
         )
     named = {text: text for text in HOSTILE}
-    return run_of(*results, run_id=HOSTILE[0], versions=named, cases=tuple(cases), problems=named)
+    schemas = {text: {"properties": {text: {"type": text, "description": text}}} for text in HOSTILE}
+    values = {"versions": named, "problems": named, "schemas": schemas, "cases": tuple(cases)}
+    return run_of(*results, run_id=HOSTILE[0], **values)

@@ -34,14 +34,15 @@ def show_report(results: Sequence[Path], output: Path) -> bool:
     for number, run in enumerate(runs[1:] or runs):
         comparison = comparisons[number] if comparisons else None
         terminal.show_results(console(), run, comparison)
-        _write(output / str(number + 2) if len(runs) > 2 else output, run, comparison)
+        against = runs[0] if comparison else None
+        _write(output / str(number + 2) if len(runs) > 2 else output, run, comparison, against)
     return all(comparison.models for comparison in comparisons)
 
 
-def _write(output: Path, run: RunResult, comparison: RunComparison | None) -> None:
+def _write(output: Path, run: RunResult, comparison: RunComparison | None, against: RunResult | None) -> None:
     worse = [model.line() for model in comparison.regressions()] if comparison else []
     files = {
-        output / "report.html": (html.render(run, comparison), html.MARK),
+        output / "report.html": (html.render(run, comparison, against=against, directory=output), html.MARK),
         output / "report.md": (markdown.render(run, comparison), markdown.MARK),
         output / "junit.xml": (junit.render(run, None, worse), junit.MARK),
     }

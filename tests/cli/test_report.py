@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 from console import invoke
+from report_pages import embedded
 from sample_cases import LAMP, write_case
 
 RENDERED = {"report.html", "report.md", "junit.xml"}
@@ -48,7 +49,11 @@ def test_the_first_of_two_files_is_the_baseline(results: None) -> None:
     assert "100.0 → " in result.output
     assert "against the baseline" in result.output
     assert "Another Lamp" in Path("new/report.md").read_text()
-    assert "100.0 → " in Path("new/report.html").read_text()
+    page = Path("new/report.html").read_text()
+    assert "100.0 → " in page
+    # Both replies, for the view next to each other.
+    assert {result["reply"] is not None for result in embedded(page, "report-details")["results"]} == {True}
+    assert len(embedded(page, "report-details")["results"]) == 2
     assert "read bad/results.json" in result.output
 
 

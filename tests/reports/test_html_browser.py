@@ -23,7 +23,6 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from llm_tester.reports.html import render
-from llm_tester.runs.baseline import compare_runs
 from llm_tester.runs.results import CaseRecord, RunResult
 from llm_tester.runs.scoring import compare
 
@@ -311,16 +310,22 @@ def test_light_and_dark(show: Any) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_texts_have_contrast(show: Any, theme: str) -> None:
-    page = show(sample_run(30), comparison=compare_runs(sample_run(30, repeats=2), sample_run(30)))
+    worse = tuple(model._replace(mistakes=0.2) for model in MODELS)
+    page = show(sample_run(30), against=sample_run(30, worse, repeats=2))
     page.prefer(theme)
+    assert page.driver.execute_script(CONTRAST) == []
+    page.find("#models summary").click()
+    Select(page.find("#cells")).select_by_value("reply")
     assert page.driver.execute_script(CONTRAST) == []
     page.js("document.querySelector('#matrix tbody a.s3').click()")
     page.wait_for("document.querySelector('dialog').open")
+    assert page.text(".compared thead").count("Its score") == 1
     assert page.driver.execute_script(CONTRAST) == []
 
 
 def test_hostile_replies_do_nothing(show: Any) -> None:
-    page = show(hostile_run(), comparison=compare_runs(hostile_run(), hostile_run()))
+    page = show(hostile_run(), against=hostile_run())
+    Select(page.find("#cells")).select_by_value("reply")
     assert len(page.texts("#matrix tbody a")) == len(HOSTILE)
     for place in range(len(HOSTILE)):
         page.js("document.querySelectorAll('#matrix tbody a')[arguments[0]].click()", place)
@@ -328,7 +333,7 @@ def test_hostile_replies_do_nothing(show: Any) -> None:
         reply = page.js("document.querySelector(\"pre[aria-label='Raw reply']\").textContent")
         assert reply in HOSTILE
         page.press(Keys.ESCAPE)
-        page.wait_for("!document.querySelector('dialog').open && location.hash === ''")
+        page.wait_for("!document.querySelector('dialog').open && location.hash === '#cells=reply'")
     page.js("document.querySelectorAll('#fields details').forEach((block) => { block.open = true; })")
     assert page.js("window.hacked") is None
     assert page.js("document.querySelectorAll('img, iframe, object, embed').length") == 0
@@ -343,7 +348,7 @@ def test_nothing_is_asked_of_any_network(show: Any) -> None:
 
 
 def test_a_phone_scrolls_only_in_the_tables(show: Any) -> None:
-    page = show(sample_run(6, repeats=2), comparison=compare_runs(sample_run(6), sample_run(6, repeats=2)))
+    page = show(sample_run(6, repeats=2), against=sample_run(6, seed=5))
     as_phone(page)
     width = "[document.documentElement.scrollWidth, document.body.scrollWidth, innerWidth]"
     assert page.js(width) == [375, 375, 375]

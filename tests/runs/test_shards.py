@@ -77,6 +77,7 @@ def test_merged_parts_are_the_whole_run(server: StandIn) -> None:
     whole, again = RunResult.load("whole/results.json"), RunResult.load("merged/results.json")
     assert [result.place for result in again.results] == [result.place for result in whole.results]
     assert (again.cases, again.spent_usd, again.shard) == (whole.cases, whole.spent_usd, None)
+    assert again.schemas == whole.schemas != {}
     total = CostReport.load("merged/costs.json").by("run_id")
     assert {run_id: row.spent_usd for (run_id,), row in total.items()} == {again.run_id: whole.spent_usd}
     assert again.spent_text == whole.spent_text

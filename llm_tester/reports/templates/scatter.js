@@ -215,7 +215,7 @@ function setApart(points, right) {
   const touches = (point, distance) => placed.some(({ x, y }) => Math.hypot(x - point.x, y - point.y) < distance);
   for (const point of points) {
     const step = point.x + 2 * RADIUS * points.length > right ? -1 : 1;
-    if (touches(point, RADIUS)) while (touches(point, 2 * RADIUS)) point.x += step;
+    if (touches(point, 1.5 * RADIUS)) while (touches(point, 2 * RADIUS)) point.x += step;
     placed.push(point);
   }
 }
