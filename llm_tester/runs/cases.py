@@ -17,6 +17,7 @@ import reprlib
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,8 @@ def discover(root: Path, modules: tuple[str, ...] = ()) -> list[Case]:
     Args:
         root: the directory of the modules.
         modules: the names of the modules wanted, or `<module>/<case>` for one case with all its prompts, or
-            `<module>/<case>.<variant>` for one prompt (`<module>/<case>.` for the plain one); all if empty.
+            `<module>/<case>.<variant>` for one prompt (`<module>/<case>.` for the plain one), each also as a glob
+            (`prod*`, `products/desk*`); all if empty.
 
     Returns:
         The cases, at least one, in the order of module, case and variant.
@@ -122,9 +124,11 @@ def discover(root: Path, modules: tuple[str, ...] = ()) -> list[Case]:
             file at fault.
     """
     known = _modules(root)
-    wanted = {name.partition("/")[0] for name in modules}
-    for name in sorted(wanted - set(known)):
-        raise CaseError(f"{root}: has no module {name!r}; {suggest(name, known)}")
+    wanted: set[str] = set()
+    for pattern in sorted({name.partition("/")[0] for name in modules}):
+        if not (found := {name for name in known if _matches(name, pattern)}):
+            raise CaseError(f"{root}: has no module {pattern!r}; {suggest(pattern, known)}")
+        wanted |= found
     root = root.resolve()
     boundary = Boundary(root)
     cases: list[Case] = []
@@ -208,17 +212,22 @@ def _is_module(folder: Path) -> bool:
         return False
 
 
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a name is the one that is meant, or fits a glob. A name may itself hold the characters of a glob."""
+    return name == pattern or fnmatchcase(name, pattern)
+
+
 def _chosen(root: Path | str, cases: Sequence[Case], names: Sequence[str]) -> list[Case]:
     """The cases that the names select. Each name must select at least one."""
     prompts = Counter((case.module, case.name) for case in cases)
     cases = [case.model_copy(update={"alone": prompts[case.module, case.name] == 1}) for case in cases]
-    selectors = [{case.module, f"{case.module}/{case.name}", case.selector} for case in cases]
-    known = set().union(*selectors)
-    for name in names:
-        if name not in known:
+    selectors = [(case.module, f"{case.module}/{case.name}", case.selector) for case in cases]
+    chosen = [[any(_matches(own, name) for own in case) for case in selectors] for name in names]
+    for name, found in zip(names, chosen, strict=True):
+        if not any(found):
             titles = sorted(f"{case.module}/{case.title}" for case in cases)
             raise CaseError(f"{root}: has no case {name!r}; {suggest(name, titles)}")
-    return [case for case, own in zip(cases, selectors, strict=True) if not names or not own.isdisjoint(names)]
+    return [case for case, *found in zip(cases, *chosen, strict=True) if not names or any(found)]
 
 
 def _of_module(directory: Path, problems: list[str], boundary: Boundary) -> Iterator[Case]:
