@@ -15,12 +15,15 @@ from .journal import Journal
 from .results import CaseResult
 from .units import Unit, run_unit, skipped, worst_usd
 
-__all__ = ["CUT_OFF", "Finished", "Submitted", "Threads", "cut_off", "disk_problem", "dropped"]
+__all__ = ["CUT_OFF", "Finished", "Submitted", "Threads", "cut_off", "disk_problem", "dropped", "in_flight"]
 
 # A unit's index and its results.
 Finished = tuple[int, tuple[CaseResult, ...]]
 
 CUT_OFF = "the run was interrupted during a call, which may be billed"
+
+# The places in this process that are making a live attempt.
+_calling: "set[_Place]" = set()
 
 
 class _Place:
@@ -28,17 +31,16 @@ class _Place:
 
     def __init__(self, unit: Unit, journal: Journal | None, threads: "Threads | None" = None) -> None:
         self.unit, self._journal, self._threads = unit, journal, threads
-        self._calling = False
         self.attempts = 0
 
     @property
     def calling(self) -> bool:
         """Whether a live attempt is being made."""
-        return self._calling
+        return self in _calling
 
     @calling.setter
     def calling(self, calling: bool) -> None:
-        self._calling = calling
+        (_calling.add if calling else _calling.discard)(self)
         if calling:
             self.attempts += 1
             if self._journal:
@@ -189,6 +191,11 @@ class Threads:
                 index = self._next() if not self._returning else None
                 if index is None:
                     self._give_up()
+
+
+def in_flight() -> int:
+    """How many live attempts the threads of this process are making."""
+    return len(_calling)
 
 
 def disk_problem(results: Sequence[CaseResult], journal: Journal | None) -> str | None:
