@@ -35,7 +35,7 @@ def few_certificates(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(autouse=True)
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in list(os.environ):
-        if name.endswith(("_KEY", "_TOKEN", "_SECRET")) or name in ("CI", "COLUMNS", "LLM_TESTER_CONFIG"):
+        if name.endswith(("_KEY", "_TOKEN", "_SECRET")) or name in ("CI", "COLUMNS") or name.startswith("LLM_TESTER_"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     reset_provider_cache()

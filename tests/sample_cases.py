@@ -55,7 +55,7 @@ def openai_entry(server: StandIn, **more: Any) -> dict[str, Any]:
     return {"provider_type": "openai", "api_base": server.url + "/v1", "models": [priced], **more}
 
 
-def light_entry(server: StandIn, directory: Path) -> dict[str, Any]:
+def light_entry(server: StandIn, directory: Path, **more: Any) -> dict[str, Any]:
     """An entry with a class in a module next to the config."""
     (directory / "calls.py").write_text(CALLS)
-    return {**openai_entry(server, **SMALL), "provider_type": "calls:Calls", "env_key": ""}
+    return {**openai_entry(server, **SMALL), "provider_type": "calls:Calls", "env_key": "", **more}

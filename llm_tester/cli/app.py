@@ -65,6 +65,17 @@ def path_option(*names: str, **more: Any) -> Callable[[Command], Command]:
     return click.option(*names, type=click.Path(path_type=Path), **more)
 
 
+def json_option(command: Command) -> Command:
+    """The option `--json`."""
+    return click.option("--json", is_flag=True, help="Print JSON; anything else goes to stderr.")(command)
+
+
+def show_option(command: Command) -> Command:
+    """The option `--show`."""
+    choice = click.Choice(["screen", "all"])
+    return click.option("--show", type=choice, default="screen", show_default=True, help="How much to list.")(command)
+
+
 def config_option(command: Command) -> Command:
     """The option `--config`."""
     return path_option("--config", "config_path", help="The global config; ./config.json else.")(command)
@@ -84,7 +95,7 @@ def names_option(*names: str, **more: Any) -> Callable[[Command], Command]:
     return click.option(*names, multiple=True, shell_complete=complete_names, **more)
 
 
-@click.group(cls=_Group)
+@click.group(cls=_Group, context_settings={"auto_envvar_prefix": "LLM_TESTER"})
 @click.version_option(package_name="llm_tester")
 @click.option("-v", "--verbose", is_flag=True, help="Show the log.")
 def main(verbose: bool) -> None:
@@ -99,24 +110,25 @@ def main(verbose: bool) -> None:
 
 
 @main.command()
+@json_option
 @config_option
-def providers(config_path: Path | None) -> None:
+def providers(config_path: Path | None, json: bool) -> None:
     """List the providers, which keys are set, and what is wrong with those that cannot start."""
     from .providers import show_providers
 
-    show_providers(config_path)
+    show_providers(config_path, as_json=json)
 
 
 @main.command("list")
 @path_option("--cases", help="Directory of the cases (default: the config's).")
 @click.option("--no-import", is_flag=True, help="Import nothing of the project; say which files run code.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON; notes go to standard error.")
+@json_option
 @config_option
-def show_cases(cases: Path | None, no_import: bool, as_json: bool, config_path: Path | None) -> None:
+def show_cases(cases: Path | None, no_import: bool, json: bool, config_path: Path | None) -> None:
     """List the cases and models of a run, and whether they are recorded."""
     from .listing import show_list
 
-    show_list(cases, config_path, may_import=not no_import, as_json=as_json)
+    show_list(cases, config_path, may_import=not no_import, as_json=json)
 
 
 @main.command()
@@ -140,7 +152,7 @@ def new_module(name: str, config_path: Path | None) -> None:
 
 @main.command()
 @names_option("-p", "--provider", "providers", help="PROVIDER, PROVIDER:MODEL, PROVIDER:*; repeatable.")
-@names_option("-m", "--module", "modules", help="MODULE or MODULE/CASE: only these; repeatable.")
+@names_option("-m", "--module", "modules", help="MODULE or MODULE/CASE, or a glob: only these; repeatable.")
 @click.option(
     "--record",
     type=click.Choice(["auto", "off", *get_args(RecordMode)]),
@@ -186,6 +198,10 @@ def new_module(name: str, config_path: Path | None) -> None:
 @click.option("--fail-on-regression", is_flag=True, help="Exit 1 if a model is worse than in the baseline.")
 @click.option("--junit", "junit_path", type=click.Path(path_type=Path), help="Write JUnit XML to this file.")
 @click.option("--output", type=click.Path(path_type=Path), default=OUTPUT, show_default=True)
+@show_option
+@click.option("-q", "--quiet", is_flag=True, help="Print only what failed, and what was spent.")
+@click.option("-v", "--verbose", is_flag=True, help="List each result when it is done.")
+@json_option
 @config_option
 @click.pass_context
 def run(ctx: click.Context, /, **options: Any) -> None:
@@ -202,22 +218,24 @@ def run(ctx: click.Context, /, **options: Any) -> None:
 @main.command()
 @path_argument("results", nargs=-1, required=True)
 @path_option("-o", "--output", default=OUTPUT, show_default=True)
+@show_option
 @click.pass_context
-def merge(ctx: click.Context, results: tuple[Path, ...], output: Path) -> None:
+def merge(ctx: click.Context, results: tuple[Path, ...], output: Path, show: str) -> None:
     """Put the results of all parts of `run --shard K/N` together.
 
     RESULTS are the output directories of the parts, or their results.json with the costs.json next to it.
     """
     from .merge import merge_parts
 
-    ctx.exit(COMPLETE if merge_parts(results, output) else INCOMPLETE)
+    ctx.exit(COMPLETE if merge_parts(results, output, whole=show == "all") else INCOMPLETE)
 
 
 @main.command()
 @path_argument("results", metavar="FILE...", nargs=-1, required=True)
 @path_option("-o", "--output", default="llm_tester_report", show_default=True)
+@show_option
 @click.pass_context
-def report(ctx: click.Context, results: tuple[Path, ...], output: Path) -> None:
+def report(ctx: click.Context, results: tuple[Path, ...], output: Path, show: str) -> None:
     """Show results that exist, and write report.html, report.md and junit.xml; call nothing.
 
     FILE is a results.json, or the directory it is in. With several, the first is the baseline of the others; exit 1 if
@@ -225,7 +243,7 @@ def report(ctx: click.Context, results: tuple[Path, ...], output: Path) -> None:
     """
     from .report import show_report
 
-    ctx.exit(COMPLETE if show_report(results, output) else INCOMPLETE)
+    ctx.exit(COMPLETE if show_report(results, output, whole=show == "all") else INCOMPLETE)
 
 
 @main.group()
@@ -245,15 +263,16 @@ def save(file: Path, config_path: Path | None) -> None:
 
 @main.command()
 @click.argument("target", metavar="[PROVIDER[:MODEL]]", required=False, shell_complete=complete_names)
+@json_option
 @config_option
-def prices(target: str | None, config_path: Path | None) -> None:
+def prices(target: str | None, config_path: Path | None, json: bool) -> None:
     """Show the price of each model, where it comes from, and where the sources disagree by more than 1%.
 
     Prices are in USD per million tokens. Without a provider: those of a run.
     """
     from .prices import show_prices
 
-    show_prices(target, config_path)
+    show_prices(target, config_path, as_json=json)
 
 
 @main.group()
@@ -263,13 +282,14 @@ def cassettes() -> None:
 
 @cassettes.command()
 @path_argument("paths", metavar="[PATH]...", nargs=-1)
+@json_option
 @config_option
 @click.pass_context
-def scan(ctx: click.Context, paths: tuple[Path, ...], config_path: Path | None) -> None:
+def scan(ctx: click.Context, paths: tuple[Path, ...], config_path: Path | None, json: bool) -> None:
     """Look for keys in recordings; exit 1 if there is one, for CI and pre-commit."""
     from .recordings import scan_cassettes
 
-    ctx.exit(INCOMPLETE if scan_cassettes(paths, config_path) else COMPLETE)
+    ctx.exit(INCOMPLETE if scan_cassettes(paths, config_path, as_json=json) else COMPLETE)
 
 
 @cassettes.command()

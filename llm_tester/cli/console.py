@@ -5,10 +5,12 @@ write to the clipboard. Everything that is printed here shows them as `\\x1b` in
 """
 
 import functools
+import json
 import logging
 import os
 import re
-from typing import TYPE_CHECKING
+from dataclasses import is_dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from rich.segment import Segment
     from rich.table import Table
 
-__all__ = ["console", "log_handler", "plain_table", "printable", "say"]
+__all__ = ["console", "log_handler", "plain_table", "printable", "say", "say_json"]
 
 PIPE_WIDTH = 130
 # Control characters but for tab and line end, halves of surrogates, and what changes the direction of a text.
@@ -48,9 +50,26 @@ def console(*, err: bool = False) -> "Console":
     return made
 
 
+def say_json(document: Any) -> None:
+    """Prints JSON on standard output, with the characters that `printable` replaces as JSON's own escapes.
+
+    Args:
+        document: the text, or what to make it of; pydantic models and dataclasses may be in it.
+    """
+    if not isinstance(document, str):
+
+        def plain(item: Any) -> Any:
+            return item.model_dump() if hasattr(item, "model_dump") else vars(item) if is_dataclass(item) else str(item)
+
+        document = json.dumps(document, indent=1, ensure_ascii=False, default=plain)
+    click.echo(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", document.rstrip("\n")))
+
+
 def say(text: str, style: str = "", *, err: bool = False) -> None:
     """Prints a line without markup, and without folding at the terminal's edge."""
-    text = printable(text)
+    text, context = printable(text), click.get_current_context(silent=True)
+    # With `--json`, standard output is for one JSON document.
+    err = err or bool(context and context.params.get("json"))
     if not style:
         click.echo(text, err=err)
         return

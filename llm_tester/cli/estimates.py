@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from ..estimate import Estimate
 from ..reports import terminal
 from ..usage import format_usd
-from .console import console, say
+from .console import console, say, say_json
 
 __all__ = ["show_estimates"]
 
 
-def show_estimates(estimates: Sequence[Estimate]) -> None:
-    """Prints what a run would call and cost, by provider and model, and the sum."""
+def show_estimates(estimates: Sequence[Estimate], *, as_json: bool = False) -> None:
+    """Prints what a run would call and cost, by provider and model, and the sum; as JSON without the sum."""
+    if as_json:
+        say_json(estimates)
+        return
     say("dry run: nothing was called", "bold")
     rows = list(map(_estimate_row, estimates))
     refused = [name for name in ("skipped", "over budget") if any(row[name] != "0" for row in rows)]

@@ -1,6 +1,5 @@
 """The command `list`."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from ..llms.provider_factory import EXTERNAL_FILE
 from ..reports import terminal
 from ..runs.cases import titles
 from ..settings import activate, settings
-from .console import console, say
+from .console import console, say, say_json
 
 __all__ = ["show_list"]
 
@@ -41,11 +40,11 @@ def show_list(cases: Path | None, config: Path | None, *, may_import: bool, as_j
         notes = [*_code(folder, found, entries, external), *_addresses(entries)]
     units = list(_units(found, targets, recordings))
     if as_json:
-        say(json.dumps(units, indent=2))
+        say_json(units)
     else:
         console().print(terminal.table(("case", "provider and model", "recorded"), map(_row, units)))
     for note in notes:
-        say(note, err=as_json)
+        say(note)
 
 
 def _units(found: Iterable[tuple[str, str]], targets: list[tuple[str, str]], root: Path) -> Iterator[dict[str, Any]]:

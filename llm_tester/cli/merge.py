@@ -16,29 +16,30 @@ from .run import check_outputs, say_written, write_reports
 __all__ = ["merge_parts"]
 
 
-def merge_parts(results: Sequence[Path], output: Path) -> bool:
+def merge_parts(results: Sequence[Path], output: Path, *, whole: bool = False) -> bool:
     """Puts the results of the parts together, and prints them.
 
     Args:
         results: the output directories of the parts, or their results.json with the costs.json next to it.
         output: the directory to write into.
+        whole: whether to print all rows and wrong fields, not only a screen of each.
 
     Returns:
         Whether every call has a reply.
     """
     files = [path / "results.json" if path.is_dir() else path for path in results]
     parts = {path: RunResult.load(path) for path in files}
-    whole = merged(parts)
+    together = merged(parts)
     again = shlex.join(["llm-tester", "run", "--failed", "--output", str(output)])
     with only_run_in(output):
         check_outputs(output, None)
-        costs = CostReport().merged(_costs(path, run, whole) for path, run in parts.items())
-        whole.save(output / "results.json")
+        costs = CostReport().merged(_costs(path, run, together) for path, run in parts.items())
+        together.save(output / "results.json")
         costs.write(output / "costs.json")
-        write_reports(output, whole, None, again)
-    terminal.show_results(console(), whole, None, again)
+        write_reports(output, together, None, again)
+    terminal.show_results(console(), together, None, again, whole=whole)
     say_written(output)
-    return not (whole.incomplete() or whole.problems)
+    return not (together.incomplete() or together.problems)
 
 
 def _costs(path: Path, run: RunResult, whole: RunResult) -> CostReport:

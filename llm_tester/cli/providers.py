@@ -7,20 +7,24 @@ from rich.text import Text
 
 from ..llms import llm_registry
 from ..settings import activate, settings
-from .console import console, plain_table, say
+from .console import console, plain_table, say, say_json
 
 __all__ = ["show_providers"]
 
 
-def show_providers(config: Path | None) -> None:
-    """Prints a table of the providers, and what is wrong with those that cannot start."""
+def show_providers(config: Path | None, *, as_json: bool = False) -> None:
+    """Prints a table of the providers, and what is wrong with those that cannot start, or both as JSON."""
     activate(config)
     active = settings()
     enabled = set(active.enabled_names())
+    infos = [llm_registry.get_provider_info(name) for name in llm_registry.discover_providers()]
+    if as_json:
+        say_json([{**info, "in_run": info["name"] in enabled} for info in infos])
+        return
     table = plain_table("provider", "type", "default model", "schema", "login", "in a run")
     problems: list[str] = []
-    for name in llm_registry.discover_providers():
-        info = llm_registry.get_provider_info(name)
+    for info in infos:
+        name = info["name"]
         used = "yes" if name in enabled else "no"
         if not info["available"]:
             problems.append(f"{name} cannot start: {info['problem']}")

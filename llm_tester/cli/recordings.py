@@ -5,13 +5,13 @@ from pathlib import Path
 from ..cassettes.scan import scan, unused_files
 from ..errors import ConfigError
 from ..settings import activate, settings
-from .console import say
+from .console import say, say_json
 
 __all__ = ["list_unused", "scan_cassettes"]
 
 
-def scan_cassettes(paths: tuple[Path, ...], config: Path | None) -> bool:
-    """Prints the keys that are in recordings; returns whether there are any."""
+def scan_cassettes(paths: tuple[Path, ...], config: Path | None, *, as_json: bool = False) -> bool:
+    """Prints the keys that are in recordings, as lines or JSON; returns whether there are any."""
     activate(config)
     active = settings()
     chosen = paths or (active.folder("cassettes"),)
@@ -19,6 +19,8 @@ def scan_cassettes(paths: tuple[Path, ...], config: Path | None) -> bool:
         if not path.exists():
             raise ConfigError(f"{path}: there is no such file or directory")
     finds = scan(chosen)
+    if as_json:
+        say_json(finds)
     for find in finds:
         say(f"{find.path}:{find.line}: {find.what}", style="red")
     say(f"{len(finds)} found in {', '.join(str(path) for path in chosen)}")

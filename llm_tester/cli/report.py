@@ -13,12 +13,13 @@ from .console import console, say
 __all__ = ["show_report"]
 
 
-def show_report(results: Sequence[Path], output: Path) -> bool:
+def show_report(results: Sequence[Path], output: Path, *, whole: bool = False) -> bool:
     """Prints results and writes their reports; compares each file with the first one.
 
     Args:
         results: results files, or the directories with their results.json.
         output: the directory to write into; with more than two files, into `2`, `3`, … below it.
+        whole: whether to print all rows and wrong fields, not only a screen of each.
 
     Returns:
         Whether each comparison had something to compare.
@@ -33,7 +34,7 @@ def show_report(results: Sequence[Path], output: Path) -> bool:
     comparisons = [compare_runs(runs[0], run) for run in runs[1:]]
     for number, run in enumerate(runs[1:] or runs):
         comparison = comparisons[number] if comparisons else None
-        terminal.show_results(console(), run, comparison)
+        terminal.show_results(console(), run, comparison, whole=whole)
         against = runs[0] if comparison else None
         _write(output / str(number + 2) if len(runs) > 2 else output, run, comparison, against)
     return all(comparison.models for comparison in comparisons)

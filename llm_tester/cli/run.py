@@ -1,13 +1,11 @@
 """The command `run`."""
 
-import os
 import shlex
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TextIO, TypedDict
+from typing import TypedDict
 
 import click
 from click.core import ParameterSource
@@ -20,15 +18,17 @@ from ..reports import html, markdown, terminal
 from ..runs.baseline import compare_runs, find_baseline
 from ..runs.comparison import RunComparison, counted
 from ..runs.journal import JOURNAL, Done, load_journal
-from ..runs.results import KIND, CaseResult, RunResult
+from ..runs.results import KIND, RunResult
 from ..runs.shards import parse_shard
 from ..runs.summary import summarize
+from ..runs.threads import in_flight
 from ..settings import activate, settings
 from ..utils.cost_manager import COST_KIND, CostReport
 from ..utils.files import check_own, only_run_in, write_own
 from . import COMPLETE, INCOMPLETE, INTERRUPTED
 from ._cluster import cluster
-from .console import console, say
+from .console import console, say, say_json
+from .progress import RunProgress, say_of_end, waiting
 
 __all__ = ["check_outputs", "run", "say_written", "write_reports"]
 
@@ -75,6 +75,10 @@ def run(
     junit_path: Path | None,
     output: Path,
     config_path: Path | None,
+    show: str,
+    quiet: bool,
+    verbose: bool,
+    json: bool,
 ) -> None:
     """Runs the cases, and writes and prints what came out; the arguments are those of `llm-tester run`."""
     if dask and workers:
@@ -91,7 +95,7 @@ def run(
             providers = providers or _columns(previous)
         with _network(record, config_path):
             tester = _tester(providers, cases, cassettes, config_path)
-        earlier = _baseline(baseline, output, gate=fail_on_regression)
+        earlier = _baseline(baseline, output, gate=fail_on_regression, quiet=quiet)
         asked: _Asked = {
             "record": record,
             "repeats": repeats,
@@ -103,7 +107,7 @@ def run(
             from ..estimate import estimate
             from .estimates import show_estimates
 
-            show_estimates(estimate(tester, modules, **asked))
+            show_estimates(estimate(tester, modules, **asked), as_json=json)
             return
         check_outputs(output, junit_path)
         remove_stale(output)
@@ -121,8 +125,12 @@ def run(
             from ..reports import junit
 
             write_own(junit_path, junit.render(results, fail_under, worse), junit.MARK)
-    terminal.show_results(console(), results, comparison, _again(ctx, "--failed"))
-    say_written(output)
+    screen = console(err=json)
+    terminal.show_results(screen, results, comparison, _again(ctx, "--failed"), whole=show == "all", quiet=quiet)
+    if json:
+        say_json(results.to_json())
+    if not quiet:
+        say_written(output)
     missed = [*_below(results, fail_under), *worse]
     for line in missed:
         say(line, style="red")
@@ -142,17 +150,21 @@ def _results(
     """Runs the cases; ends the command if the run is interrupted."""
     try:
         with cluster(places["dask"], places["workers"]) as (executor, processes):
-            return tester.run_tests(
-                modules,
-                concurrency=places["concurrency"],
-                executor=executor,
-                workers=processes,
-                on_result=_progress,
-                on_wait=_waiting,
-                through_the_wire=through_the_wire,
-                journal=output / JOURNAL,
-                **asked,
-            )
+            # The calls of other processes are not known here.
+            calls = in_flight if executor is None and (processes or 1) == 1 else None
+            progress = RunProgress(calls, quiet=ctx.params["quiet"], verbose=ctx.params["verbose"])
+            with progress.shown():
+                return tester.run_tests(
+                    modules,
+                    concurrency=places["concurrency"],
+                    executor=executor,
+                    workers=processes,
+                    on_result=progress,
+                    on_wait=waiting,
+                    through_the_wire=through_the_wire,
+                    journal=output / JOURNAL,
+                    **asked,
+                )
     except RunInterrupted as early:
         ctx.exit(_end_early(ctx, tester, output, early))
 
@@ -211,23 +223,23 @@ def _end_early(ctx: click.Context, tester: LLMTester, output: Path, early: RunIn
             raise
         problem = f"{problem}\n{error}"
     if problem is None:
-        _say_of_end(f"interrupted; what was done is saved; to run the rest: {again}")
+        say_of_end(f"interrupted; what was done is saved; to run the rest: {again}")
         return INTERRUPTED
     return _end_unkept(ctx, early.results, problem)
 
 
 def _end_unkept(ctx: click.Context, results: RunResult, problem: str) -> int:
     """Says what was paid for when not all of it could be written, and gives the exit code."""
-    _say_of_end(f"stopped, because what is paid for cannot be kept: {problem}", "red")
-    _say_of_end(f"spent: {results.spent_text}; to run the rest once there is room: {_again(ctx, '--resume')}")
+    say_of_end(f"stopped, because what is paid for cannot be kept: {problem}", "red")
+    say_of_end(f"spent: {results.spent_text}; to run the rest once there is room: {_again(ctx, '--resume')}")
     return INCOMPLETE
 
 
-def _baseline(named: Path | None, output: Path, *, gate: bool) -> RunResult | None:
+def _baseline(named: Path | None, output: Path, *, gate: bool, quiet: bool) -> RunResult | None:
     found = find_baseline(named, output / "results.json", settings().directory)
-    if found is not None:
+    if found is not None and not quiet:
         say(f"compares with the baseline {found.run_id} of {found.started_at}")
-    elif gate:
+    if found is None and gate:
         raise click.UsageError(
             "--fail-on-regression needs a baseline: `llm-tester baseline save` keeps the last results as one; or name "
             "one with --baseline"
@@ -305,32 +317,6 @@ def _network(record: str, config_path: Path | None) -> AbstractContextManager[No
     return network.offline(Offline("`--record none` only replays", settings().config.allow))
 
 
-def _progress(result: CaseResult, done: int, total: int) -> None:
-    score = "" if result.accuracy is None else f" {result.accuracy:.1f}"
-    try:
-        say(f"[{done}/{total}] {result.title} {result.column}: {result.status}{score}")
-    except OSError:
-        # The output is no longer read (`| head`, a terminal that was closed).
-        _silence(sys.stdout)
-        signal.raise_signal(signal.SIGINT)
-
-
-def _waiting(calls: int) -> None:
-    _say_of_end(f"waiting for {counted(calls, 'call')} in flight; Ctrl-C again drops what is not answered")
-
-
-def _say_of_end(text: str, style: str = "") -> None:
-    try:
-        say(text, style, err=True)
-    except OSError:
-        _silence(sys.stderr)
-
-
-def _silence(stream: TextIO) -> None:
-    with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), stream.fileno())
-
-
 @contextmanager
 def _interruptible(ctx: click.Context, output: Path) -> Iterator[None]:
     """Says how to go on if the run is interrupted while it makes no calls: before the first one, or as it writes."""
@@ -339,7 +325,7 @@ def _interruptible(ctx: click.Context, output: Path) -> Iterator[None]:
             yield
         except KeyboardInterrupt:
             how = f"; to go on: {_again(ctx, '--resume')}" if (output / JOURNAL).exists() else ""
-            _say_of_end(f"interrupted{how}")
+            say_of_end(f"interrupted{how}")
             ctx.exit(INTERRUPTED)
 
 

@@ -35,8 +35,6 @@ __all__ = ["MARK", "render"]
 
 MARK = "<!-- llm_tester report -->"
 
-# Most results lie between 80 and 100, so the steps are finer there.
-_LEVELS = (50, 70, 80, 90, 95, 100)
 _STATUSES = ("ok", "invalid", "failed", "skipped")
 _SCRIPTS = ("dom.js", "schema.js", "matrix.js", "scatter.js", "fields.js", "detail.js", "state.js", "main.js")
 _MOST_CASES = 500
@@ -102,7 +100,7 @@ def _shared(run: RunResult, against: RunResult) -> list[CaseResult]:
 def _environment() -> Environment:
     loader = PackageLoader("llm_tester.reports")
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"percent": _percent, "figures": _figures}
+    made.filters |= {"percent": tables.percent, "figures": _figures}
     return made
 
 
@@ -126,13 +124,6 @@ def _embedded(data: Any) -> Markup:
 
 
 # The texts of the page
-
-
-def _percent(accuracy: float | None) -> str:
-    if accuracy is None:
-        return "—"
-    # 99.96 is not shown as 100: only what is all right is.
-    return f"{min(accuracy, 99.9) if accuracy < 100 else accuracy:.1f}".removesuffix(".0")
 
 
 def _duration(seconds: float) -> str:
@@ -167,7 +158,7 @@ def _header(run: RunResult, summary: Summary, paths: Paths) -> dict[str, Any]:
 
 
 def _legend() -> list[tuple[int, str]]:
-    texts = [f"under {_LEVELS[0]}", *(f"{low}–{high}" for low, high in pairwise(_LEVELS)), "100"]
+    texts = [f"under {tables.LEVELS[0]}", *(f"{low}–{high}" for low, high in pairwise(tables.LEVELS)), "100"]
     return list(enumerate(texts))
 
 
@@ -208,7 +199,7 @@ def _index(
     rows = {key: row for row, key in enumerate(dict.fromkeys(result.key for result in run.results))}
     numbers = {column.column: number for number, column in enumerate(columns)}
     return {
-        "levels": _LEVELS,
+        "levels": tables.LEVELS,
         "statuses": _STATUSES,
         "repeats": run.repeats,
         "rows": list(rows),
@@ -284,7 +275,7 @@ def _plain_matrix(run: RunResult, columns: Sequence[Column]) -> list[tuple[str, 
 def _plain_cell(group: Group | None) -> str:
     if group is None:
         return "—"
-    words = [] if group.accuracy is None else [_percent(group.accuracy)]
+    words = [] if group.accuracy is None else [tables.percent(group.accuracy)]
     if len(group.scores) > 1:
         words.append(f"±{group.spread:.1f} ({len(group.scores)}×)")
     counts = Counter(result.status for result in group.results if result.status != "ok")

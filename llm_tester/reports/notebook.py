@@ -5,7 +5,8 @@ from bisect import bisect_right
 
 from ..runs.results import OfCase, RunResult
 from ..runs.summary import grouped, summarize
-from .html import _LEVELS, _asset, _environment, _plain_cell
+from . import tables
+from .html import _asset, _environment, _plain_cell
 
 __all__ = ["notebook_matrix"]
 
@@ -32,7 +33,7 @@ def notebook_matrix(run: RunResult) -> str:
 
 def _colours(accuracy: float | None) -> str:
     """The colours of a cell."""
-    level = None if accuracy is None else bisect_right(_LEVELS, accuracy)
+    level = None if accuracy is None else bisect_right(tables.LEVELS, accuracy)
     back, ink = ("sunk", "ink") if level is None else (f"s{level}", f"on{level}")
     return f"background: {_colour(back)}; color: {_colour(ink)}"
 

@@ -9,6 +9,7 @@ from ..runs.summary import Column, PromptRow, PromptTable, Summary, Sums
 from ..usage import format_sum, format_usd
 
 __all__ = [
+    "LEVELS",
     "MOST_FIELDS",
     "OUTCOMES",
     "RULE",
@@ -18,6 +19,7 @@ __all__ = [
     "cost_of",
     "model_rows",
     "old_line",
+    "percent",
     "points",
     "price_notes",
     "problem_line",
@@ -35,6 +37,8 @@ RULE = (
     "Better or worse: the difference, paired by case, is more than chance explains in 95 of 100 comparisons (p ≤ 0.05, "
     "corrected for the number of models, and of cases)."
 )
+# The steps of the colours of accuracy. Most results lie between 80 and 100, so the steps are finer there.
+LEVELS = (50, 70, 80, 90, 95, 100)
 # Of the fields that changed in a case, how many a report lists.
 MOST_FIELDS = 8
 
@@ -44,6 +48,14 @@ _MOST_NAMED = 5
 def points(accuracy: float | None) -> str:
     """An accuracy, 0 to 100; a dash for None."""
     return "—" if accuracy is None else f"{accuracy:.1f}"
+
+
+def percent(accuracy: float | None) -> str:
+    """An accuracy, 0 to 100, as short as it can be; a dash for None."""
+    if accuracy is None:
+        return "—"
+    # 99.96 is not shown as 100: only what is all right is.
+    return f"{min(accuracy, 99.9) if accuracy < 100 else accuracy:.1f}".removesuffix(".0")
 
 
 def cost_of(total: Sums) -> str:

@@ -12,6 +12,7 @@ import numbers_server as truth
 import pytest
 import yaml
 from click.testing import CliRunner
+from console import run_script
 from numbers_server import AT_MOST, CASES, MODELS, SPENT, UNKNOWN, Answer, answers, model_of
 from report_pages import embedded, without_data
 from standins import StandIn
@@ -292,7 +293,7 @@ def test_the_results_sum_up_what_was_spent(run: Outputs) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_terminal_sums_up_a_model(run: Outputs, name: str) -> None:
-    rows = {row["provider and model"]: row for row in printed_table(run.text, "provider and model", "all together")}
+    rows = {row["provider and model"]: row for row in printed_table(run.text, "#", "all together")}
     row, model = rows[f"{name}:{model_of(name)}"], MODELS[name]
     assert row["accuracy"] == points(model.accuracy)
     assert (int(row["in"]), int(row["out"])) == model.tokens
@@ -306,19 +307,34 @@ def assert_sums(run: Outputs, name: str, row: dict[str, str]) -> None:
     invalid = sum(answer.status == "invalid" for answer in answers(name).values())
     expected = (invalid, lost if run.live else 0, 0 if run.live else lost)
     # The terminal has no column for what never occurred.
-    assert tuple(int(row.get(key, 0)) for key in ("invalid", "failed", "skipped")) == expected
+    words = ("inval", "invalid"), ("fail", "failed"), ("skip", "skipped")
+    assert tuple(int(row.get(short, row.get(long, 0))) for short, long in words) == expected
     assert_seconds(float(row["seconds"]), name, len(answers(name)) or 1)
+
+
+def number_of(text: str, name: str) -> str:
+    """The number that the terminal gives to a model."""
+    return re.search(rf"^(\d) +{name}:{model_of(name)} \(", text, re.MULTILINE)[1]
 
 
 @pytest.mark.parametrize("name", REACHED)
 def test_the_terminal_shows_each_case(run: Outputs, name: str) -> None:
-    rows = {row["case"]: row for row in printed_table(run.text, "case", f"{name}:{model_of(name)} (")}
+    rows = {row["case"]: row for row in printed_table(run.text, "case")}
     for case, answer in answers(name).items():
-        row = rows[f"products/{case}"]
-        shown = points(answer.accuracy) if answer.status == "ok" else "invalid"
-        assert (row["accuracy"], row["cost"]) == (shown, usd(answer.cost))
-        assert (int(row["in"]), int(row["out"])) == answer.tokens[:2]
-        assert_seconds(float(row["seconds"]), name)
+        shown = points(answer.accuracy).removesuffix(".0") if answer.status == "ok" else "inval"
+        assert rows[f"products/{case}"][number_of(run.text, name)] == shown
+
+
+def test_eight_models_fit_eighty_columns_and_no_name_is_cut(runs: dict[str, Any]) -> None:
+    done = run_script("llm-tester", "run", "--output", "narrow", cwd=runs["root"], COLUMNS="80", CI="true")
+    tables = done.stdout.partition("models, best first")[2]
+    rest = tables.partition("all together")[2].partition("spent:")[0]
+    shown = [*tables.partition("products/chair, ")[0].splitlines(), *rest.splitlines()]
+    assert max(map(len, shown)) <= 80
+    assert printed_table(tables, "case")[0].keys() == {"case", *"12345678"}
+    assert len(printed_table(rest, "#")) == len(MODELS)
+    for name in REACHED:
+        assert number_of(done.stdout, name)
 
 
 def test_the_terminal_says_what_was_spent_and_what_may_have_been(run: Outputs) -> None:

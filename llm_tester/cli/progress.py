@@ -1,0 +1,121 @@
+"""How far a run has come, on standard error: a live bar in a terminal, lines elsewhere and under CI."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from ..runs.comparison import counted
+from ..runs.results import CaseResult
+from ..runs.units import under_ci
+from ..usage import format_sum
+from .console import console, say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+__all__ = ["RunProgress", "say_of_end", "waiting"]
+
+# Without a terminal, so many lines come in all.
+_LINES = 10
+
+
+class RunProgress:
+    """Counts results as they come, and shows them.
+
+    Args:
+        in_flight: gives the number of calls in flight; None if that is unknown.
+        quiet: whether to show nothing.
+        verbose: whether to list each result.
+    """
+
+    def __init__(self, in_flight: Callable[[], int] | None, *, quiet: bool, verbose: bool) -> None:
+        self._in_flight, self._quiet, self._verbose = in_flight, quiet, verbose
+        self._done = self._total = self._failed = self._unknown = 0
+        self._spent = 0.0
+        self._started = time.monotonic()
+        self._bar: Progress | None = None
+
+    def __call__(self, result: CaseResult, done: int, total: int) -> None:
+        """Counts a result."""
+        is_due = done * _LINES // total > self._done * _LINES // total
+        self._done, self._total = done, total
+        self._failed += result.status == "failed"
+        if result.usage and not result.usage.replayed:
+            self._spent += result.usage.total_cost or 0.0
+            self._unknown += result.usage.total_cost is None
+        score = "" if result.accuracy is None else f" {result.accuracy:.1f}"
+        what = [f"{result.title} {result.column}: {result.status}{score}"] if self._verbose else []
+        try:
+            if self._bar:
+                self._bar.update(self._bar.task_ids[0], completed=done, total=total)
+            elif is_due or self._verbose:
+                what.append(self._state())
+            if what and not self._quiet:
+                say(f"[{done}/{total}] {'; '.join(what)}", err=True)
+        except OSError:
+            # The output is no longer read (`2>&1 | head`, a terminal that was closed).
+            _silence(sys.stderr)
+            signal.raise_signal(signal.SIGINT)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Shows a live bar if standard error is a terminal."""
+        if self._quiet or under_ci() or not sys.stderr.isatty() or not console(err=True).is_interactive:
+            yield
+            return
+        self._bar = self._live()
+        self._bar.start()
+        try:
+            yield
+        finally:
+            # A terminal that was closed must not keep what was paid for from being saved.
+            with suppress(OSError):
+                self._bar.stop()
+
+    def _live(self) -> "Progress":
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task
+        from rich.text import Text
+
+        class State(ProgressColumn):
+            def render(_, task: Task) -> Text:  # noqa: N805 (`self` is the run's)
+                return Text(self._state())
+
+        screen = console(err=True)
+        bar = Progress(
+            BarColumn(20), MofNCompleteColumn(), State(), console=screen, transient=True, redirect_stdout=False
+        )
+        bar.add_task("", total=None)
+        return bar
+
+    def _state(self) -> str:
+        """The cost so far, the calls in flight, the failures, and the time left at the pace until now."""
+        flying = [f"{self._in_flight()} in flight"] if self._in_flight else []
+        texts = [format_sum(self._spent, self._unknown), *flying, f"{self._failed} failed"]
+        if 0 < self._done < self._total:
+            pace = (time.monotonic() - self._started) / self._done
+            texts.append(f"{timedelta(seconds=round(pace * (self._total - self._done)))} left")
+        return ", ".join(texts)
+
+
+def waiting(calls: int) -> None:
+    """Says that an interrupted run waits for calls in flight."""
+    say_of_end(f"waiting for {counted(calls, 'call')} in flight; Ctrl-C again drops what is not answered")
+
+
+def say_of_end(text: str, style: str = "") -> None:
+    """Prints a line about the end of a run on standard error, if that is still read."""
+    try:
+        say(text, style, err=True)
+    except OSError:
+        _silence(sys.stderr)
+
+
+def _silence(stream: TextIO) -> None:
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
