@@ -1,5 +1,6 @@
 """The command `new-module`."""
 
+import os
 import shlex
 from keyword import iskeyword
 from pathlib import Path
@@ -25,7 +26,7 @@ def write_module(name: str, config: Path | None) -> None:
     if not name.isidentifier() or iskeyword(name):
         raise ConfigError(f"{name!r} is not a name that Python can import; use letters, digits and underscores")
     activate(config)
-    directory = settings().folder("cases") / name
+    directory = Path(os.path.relpath(settings().folder("cases") / name))
     if directory.exists():
         raise ConfigError(f"{directory}: already exists; choose another name, or add a case to its tests folder")
     copy_template("module", directory)
