@@ -57,6 +57,10 @@ def test_wrong_fields_take_at_most_a_screen_unless_all_are_asked_for(two_models:
     whole = invoke("run", "--show", "all").stdout
     assert whole.count("price: expected 39.9, found 1") == 22
     assert "precision" in whole
+    invoke("run", "--shard", "1/1", "--output", "part")
+    for command in ("report", "merge"):
+        shown = invoke(command, "part", "--output", command, "--show", "all").stdout
+        assert shown.count("price: expected 39.9, found 1") == 22
 
 
 def test_the_cells_have_the_colours_of_the_html_report(two_models: Path) -> None:
