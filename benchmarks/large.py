@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_tester.cassettes import Cassette, _recent
-from llm_tester.cassettes.cassette import reply_of
+from llm_tester.cassettes.storage import reply_of
 from llm_tester.config import ProviderConfig, validate
 from llm_tester.runs.cases import discover
 

@@ -10,9 +10,9 @@ from .importing import lazy
 
 if TYPE_CHECKING:
     from .calls import Call, Exchange, running
-    from .cassette import Cassette, versions
+    from .cassette import Cassette
     from .modes import RecordMode, check_mode
-    from .storage import Interaction, cassette_path
+    from .storage import Interaction, cassette_path, versions
     from .use import call, current, inject, is_offline, live, opened, use_cassette
 
 __all__ = [
@@ -52,6 +52,6 @@ __getattr__ = lazy(
         "opened": "use",
         "running": "calls",
         "use_cassette": "use",
-        "versions": "cassette",
+        "versions": "storage",
     },
 )

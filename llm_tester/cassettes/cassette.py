@@ -1,13 +1,13 @@
 """One cassette: what its file holds, what was replayed from it, and what is recorded into it."""
 
 import contextlib
-import functools
-import importlib.metadata
+import copy
 import itertools
+import logging
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,34 +15,21 @@ from urllib.parse import urlsplit
 
 from ..errors import CassetteError, CassetteMismatch, LLMTesterError
 from . import _ignoring as ignoring
-from . import bodies, secrets
+from . import bodies, hooks, secrets, storage
 from .calls import running
 from .forks import lock_of, stored
-from .matching import key_of, mismatch
+from .matching import Request, key_of, mismatch
 from .modes import RecordMode, check_mode
 from .reading import load
 from .secrets import Scrubber
-from .storage import Interaction, append, check_path, check_writable, head_of, is_failure, kept_headers, save
+from .storage import Interaction, check_path, check_writable, is_failure, kept_headers
 
-__all__ = ["Again", "Cassette", "Request", "reply_of", "versions"]
+__all__ = ["Again", "Cassette"]
+
+log = logging.getLogger("llm_tester")
 
 # The command that records, by record mode: `once`, `new_episodes` or `rewrite`.
 Again = str | Callable[[str], str]
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request as it is matched and written: without secrets.
-
-    Attributes:
-        parts: method, uri, headers and body.
-        key: what it must have in common with a recorded request.
-        order: its number among the requests of its cassette.
-    """
-
-    parts: dict[str, Any]
-    key: str
-    order: int
 
 
 class Cassette:
@@ -103,9 +90,10 @@ class Cassette:
         self.error: LLMTesterError | None = None
         self.replayed = self.recorded = 0
         self._mismatch = mismatch
-        self._ignored = ignoring.parse(ignore)
+        self._hooks = hooks.current()
+        self._ignored = ignoring.parse((*ignore, *self._hooks.ignore))
         self._again = again or (lambda mode: f"open {path} with record={mode!r}")
-        self._version = _version_of(self.path)
+        self._version = storage.version_of(self.path)
         self._loaded, self.metadata, self._head = load(self.path)
         # What the file holds: what it held, with new recordings in place of their old ones, then what was added.
         self._items = list(self._loaded)
@@ -178,21 +166,65 @@ class Cassette:
         if self.mode in ("all", "rewrite"):
             return None
         with self._lock:
-            waiting = self._waiting.get(request.key)
-            found = self._next(waiting) if waiting else self._errors.get(request.key)
+            key = self._key_in_file(request)
+            waiting = self._waiting.get(key)
+            found = self._next(waiting) if waiting else self._errors.get(key)
             if found is not None:
                 found.was_used = True
                 self.replayed += 1
-                self._errors.pop(request.key, None)
+                self._errors.pop(key, None)
                 if found.is_failure:
-                    self._errors[request.key] = found
+                    self._errors[key] = found
         if found is None and self.replays_only:
             raise self._remembered(self._mismatch_of(request))
+        if found is not None and (hook := self._hooks.before_replay):
+            found = self._applied("llm_before_replay", hook, found)
         scope = running.get()
         if found is not None and scope is not None:
             scope.replayed.append(found)
             scope.cassette = self
         return found
+
+    def _applied(self, name: str, hook: hooks.Hook, given: Interaction) -> Interaction | None:
+        """What a test's function makes of a copy of an interaction; only before recording may it be None.
+
+        Raises:
+            CassetteError: it raised something, or gave what is no interaction.
+        """
+        try:
+            made = hook(Interaction(*copy.deepcopy((given.request, given.response, given.recorded)), given.order))
+            if made is not None or name == "llm_before_replay":
+                _ = [bodies.decode(part["body"]) for part in (made.request, made.response)]  # type: ignore[union-attr]
+        except Exception as error:
+            problem = f"{self.path}: {name} failed or gave no interaction: {type(error).__name__}: {error}"
+            raise self._remembered(CassetteError(problem)) from error
+        return made
+
+    def _as_recorded(self, given: Interaction) -> Interaction | None:
+        """An interaction as the test's function leaves it, and then without secrets; None if it is to be dropped."""
+        if (hook := self._hooks.before_record) is None:
+            return given
+        if (made := self._applied("llm_before_record", hook, given)) is None:
+            return None
+        request, response = (
+            {**part, "headers": kept_headers(part["headers"], self.scrubber)} for part in (made.request, made.response)
+        )
+        request, response["body"] = self._clean(request), self.scrubber.body(response["body"])
+        recorded = self.scrubber.value(made.recorded)
+        return replace(made, request=request, response=response, recorded=recorded, key=self._key_of(request))
+
+    def _in_file(self, request: Request, like: Interaction) -> Interaction | None:
+        """What a request would be in the file if it had the reply of an interaction there."""
+        return self._as_recorded(Interaction(request.parts, like.response, like.recorded, key=request.key))
+
+    def _key_in_file(self, request: Request) -> str:
+        """The key of a request in the file, where the test's function may have changed it."""
+        if self._hooks.before_record and request.key not in self._waiting and request.key not in self._errors:
+            first = {key: waiting[0] for key, waiting in self._waiting.items() if waiting} | self._errors
+            for key, like in first.items():
+                if (made := self._in_file(request, like)) is not None and made.key == key:
+                    return key
+        return request.key
 
     def _next(self, waiting: deque[Interaction]) -> Interaction | None:
         """The next interaction to replay; if it can, a cassette asks again instead of replaying a failure."""
@@ -204,6 +236,8 @@ class Cassette:
 
     def _mismatch_of(self, request: Request) -> CassetteMismatch:
         recorded = [self._clean(interaction.request) for interaction in self._loaded]
+        if self._loaded and (new := self._in_file(request, self._loaded[0])):
+            request = replace(request, parts=new.request, key=new.key)
         repeats = sum(interaction.key == request.key for interaction in self._loaded)
         mode: RecordMode = "new_episodes" if repeats else "rewrite" if recorded else "once"
         return self._mismatch(mismatch(self.path, request.parts, recorded, repeats, self.again(mode)), str(self.path))
@@ -259,7 +293,10 @@ class Cassette:
         kept = {"status": response["status"], "headers": kept_headers(headers, self.scrubber), "body": body}
         origin = self.scrubber.text(self.origin or urlsplit(request.parts["uri"]).netloc)
         facts = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "origin": origin, "seconds": round(seconds, 3)}
-        new = Interaction(request.parts, kept, facts, request.order, key=request.key)
+        new = self._as_recorded(Interaction(request.parts, kept, facts, request.order, key=request.key))
+        if new is None:
+            log.warning("%s: llm_before_record drops %s %s", self.path, request.parts["method"], request.parts["uri"])
+            return
         scope = running.get()
         if scope is not None:
             scope.write()
@@ -301,11 +338,11 @@ class Cassette:
             old = waiting.popleft()
             old.was_used = True
             self._save([new if item is old else item for item in self._items])
-        elif _version_of(self.path) is None or self._head != head_of(self._new_metadata()):
+        elif storage.version_of(self.path) is None or self._head != storage.head_of(self._new_metadata()):
             self._save([*self._items, new])
         else:
             with self._changing():
-                append(self.path, new, len(self._items), self.scrubber)
+                storage.append(self.path, new, len(self._items), self.scrubber)
             self._items.append(new)
 
     def finish(self) -> None:
@@ -326,19 +363,19 @@ class Cassette:
                 self._save(items)
 
     def _new_metadata(self) -> dict[str, Any]:
-        return {**self.metadata, "versions": versions()}
+        return {**self.metadata, "versions": storage.versions()}
 
     def _save(self, items: list[Interaction]) -> None:
         metadata = self._new_metadata()
         with self._changing():
-            save(self.path, items, metadata, self.scrubber)
-        self._items, self.metadata, self._head = items, metadata, head_of(metadata) if items else None
+            storage.save(self.path, items, metadata, self.scrubber)
+        self._items, self.metadata, self._head = items, metadata, storage.head_of(metadata) if items else None
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
         """Checks that the file is still as it was last seen, and remembers it as it is then."""
         try:
-            if self._version is not None and _version_of(self.path) not in (None, self._version):
+            if self._version is not None and storage.version_of(self.path) not in (None, self._version):
                 raise CassetteError(
                     f"{self.path}: another process or an editor changed it since it was opened; it was left as it is. "
                     "Open it again, and give each process that records its own file"
@@ -346,7 +383,7 @@ class Cassette:
             yield
         except CassetteError as error:
             raise self._remembered(error) from error.__cause__
-        self._version = _version_of(self.path)
+        self._version = storage.version_of(self.path)
 
     def unused(self) -> list[Interaction]:
         """The interactions that the file held when it was opened and that no request asked for so far."""
@@ -355,34 +392,4 @@ class Cassette:
 
     def age_days(self) -> float | None:
         """Days since the oldest interaction was recorded; None if the file does not say."""
-        return max((age for interaction in self._loaded if (age := _age_days(interaction)) is not None), default=None)
-
-
-def _age_days(interaction: Interaction) -> float | None:
-    try:
-        date = datetime.fromisoformat(str(interaction.recorded.get("at")))
-    except ValueError:
-        return None
-    return (datetime.now(UTC) - (date if date.tzinfo else date.replace(tzinfo=UTC))).total_seconds() / 86400
-
-
-def _version_of(path: Path) -> tuple[int, int, int] | None:
-    """What differs between two versions of a file: inode, time and size; None if there is no file."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
-
-
-def reply_of(interaction: Interaction) -> tuple[int, dict[str, list[str]], bytes]:
-    """Status, headers and body of a recorded reply, as a client gets them."""
-    response = interaction.response
-    return response["status"], dict(response["headers"]), bodies.decode(response["body"])
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    """The versions of llm_tester and of the libraries that make the calls; one dict for all, not to be changed."""
-    names = {"llm_tester": "llm_tester", "litellm": "litellm", "pydantic-ai": "pydantic-ai-slim", "vcrpy": "vcrpy"}
-    return {name: importlib.metadata.version(distribution) for name, distribution in names.items()}
+        return max((age for interaction in self._loaded if (age := interaction.age_days) is not None), default=None)

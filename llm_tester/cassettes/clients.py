@@ -22,10 +22,10 @@ from vcr.stubs.httpx_stubs import vcr_handle_async_request, vcr_handle_request
 
 from . import bodies, guard
 from .calls import Exchange, running
-from .cassette import Request as Asked
-from .cassette import reply_of
 from .context import current, injected_faults
+from .matching import Request as Asked
 from .network import network
+from .storage import reply_of
 
 __all__ = ["Target", "targets"]
 

@@ -4,17 +4,33 @@ import difflib
 import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from .layout import written
 
-__all__ = ["key_of", "mismatch"]
+__all__ = ["Request", "key_of", "mismatch"]
 
 _MOST_COMPARED = 200
 _MOST_LINES = 40
 _WIDTH = 120
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as it is matched and written: without secrets.
+
+    Attributes:
+        parts: method, uri, headers and body.
+        key: what it must have in common with a recorded request.
+        order: its number among the requests of its cassette.
+    """
+
+    parts: dict[str, Any]
+    key: str
+    order: int
 
 
 def key_of(request: Mapping[str, Any]) -> str:

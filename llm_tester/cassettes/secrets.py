@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from . import _encodings
+from . import _encodings, hooks
 
 __all__ = [
     "MODEL_OUTPUT",
     "PLACEHOLDER",
+    "SHORTEST_SECRET",
     "Scrubber",
     "changes",
     "default_scrubber",
@@ -40,7 +41,7 @@ _NO_KEY_NAME = re.compile(
     re.IGNORECASE,
 )
 # A shorter value is a flag or a number, and would be redacted from ordinary text.
-_SHORTEST_SECRET = 6
+SHORTEST_SECRET = 6
 
 # What vendors document or publish to secret scanners as the shape of their keys. Ordinary words with a hyphen
 # ("sk-learn-based") have neither a digit nor a long part without one. Looking ahead ends somewhere, so that a text that
@@ -106,14 +107,14 @@ def environment_secrets() -> frozenset[str]:
     """The values that must not be written.
 
     They are those of environment variables whose name says that they hold a key, those of the `.env` file in the
-    working directory, and what the active settings add.
+    working directory, and what the active settings and the running test add.
     """
     # By name, because each value takes as long to decode as its name.
     found = {os.environ.get(name, "") for name in os.environ if _names_a_key(name)}
-    found.update(_of_dotenv())
+    found.update(_of_dotenv(), hooks.current().redact)
     if _source.secrets is not None:
         found.update(_source.secrets())
-    return frozenset(value for value in found if len(value.strip()) >= _SHORTEST_SECRET)
+    return frozenset(value for value in found if len(value.strip()) >= SHORTEST_SECRET)
 
 
 @lru_cache(maxsize=4096)
@@ -223,7 +224,7 @@ class Scrubber:
 
     def text(self, text: str) -> str:
         """A text without secrets."""
-        if len(text) >= _SHORTEST_SECRET:
+        if len(text) >= SHORTEST_SECRET:
             for pattern in self._known.patterns(text):
                 text = pattern.sub(PLACEHOLDER, text)
         for token, plain in _encodings.zipped_tokens(text):

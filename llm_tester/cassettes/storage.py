@@ -15,10 +15,12 @@ appends may leave a part of one, which `reading` then leaves out.
 import contextlib
 import functools
 import hashlib
+import importlib.metadata
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -41,7 +43,10 @@ __all__ = [
     "head_of",
     "is_failure",
     "kept_headers",
+    "reply_of",
     "save",
+    "version_of",
+    "versions",
 ]
 
 FORMAT = 1
@@ -92,6 +97,15 @@ class Interaction:
         """Another one that was not used, with the same request and reply."""
         request, response, recorded = {**self.request}, {**self.response}, {**self.recorded}
         return Interaction(request, response, recorded, text=self.text, keys=self.keys, checked=self.checked)
+
+    @property
+    def age_days(self) -> float | None:
+        """Days since it was recorded; None if it does not say."""
+        try:
+            date = datetime.fromisoformat(str(self.recorded.get("at")))
+        except ValueError:
+            return None
+        return (datetime.now(UTC) - (date if date.tzinfo else date.replace(tzinfo=UTC))).total_seconds() / 86400
 
     @property
     def is_failure(self) -> bool:
@@ -159,12 +173,34 @@ def check_path(path: str | Path) -> Path:
     return given.absolute()
 
 
+def version_of(path: Path) -> tuple[int, int, int] | None:
+    """What differs between two versions of a file: inode, time and size; None if there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 def kept_headers(headers: Mapping[str, list[str]], scrubber: Scrubber) -> dict[str, list[str]]:
     """The headers that may be written, sorted; names are lower-case."""
     kept = {name: [scrubber.url(value) for value in headers[name]] for name in sorted(KEPT_HEADERS & headers.keys())}
     if boundary := bodies.boundary_of(kept.get("content-type", [""])[0]):
         kept["content-type"] = [value.replace(boundary, "boundary") for value in kept["content-type"]]
     return kept
+
+
+def reply_of(interaction: Interaction) -> tuple[int, dict[str, list[str]], bytes]:
+    """Status, headers and body of a recorded reply, as a client gets them."""
+    response = interaction.response
+    return response["status"], dict(response["headers"]), bodies.decode(response["body"])
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """The versions of llm_tester and of the libraries that make the calls; one dict for all, not to be changed."""
+    names = {"llm_tester": "llm_tester", "litellm": "litellm", "pydantic-ai": "pydantic-ai-slim", "vcrpy": "vcrpy"}
+    return {name: importlib.metadata.version(distribution) for name, distribution in names.items()}
 
 
 def head_of(metadata: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from ..cassettes import Cassette, Interaction, RecordMode, cassette_path, check_mode, live, use_cassette
+from ..cassettes import Cassette, Interaction, RecordMode, cassette_path, check_mode, hooks, live, use_cassette
 from ..cassettes.network import Offline, network
 from ..cassettes.secrets import default_scrubber
 from ..errors import BudgetError, CaseError, CassetteMismatch, ConfigError, LLMTesterError, ProviderError, StoppedError
@@ -275,7 +275,7 @@ def _repeats(unit: Unit) -> range:
 
 def _fingerprint(unit: Unit, provider: BaseLLM) -> str | None:
     """What the unit's kept replies must be made from; None if none may be used or kept."""
-    if unit.record in ("off", "all", "rewrite") or not is_keepable(provider):
+    if unit.record in ("off", "all", "rewrite") or not is_keepable(provider) or hooks.current() != hooks.Hooks():
         return None
     try:
         case = unit.case

@@ -21,8 +21,10 @@ __all__ = ["CaseFile", "CaseItem"]
 _LONGEST_SHOWN = 200
 
 
-class CaseFile(pytest.File):
-    """The `model.py` of a module of cases."""
+class CaseFile(pytest.Module):
+    """The `model.py` of a module of cases; a module for fixtures of that scope, which is not imported as one."""
+
+    obj = None
 
     def collect(self) -> Iterator[CaseItem]:
         """One item for each case, provider and model."""
@@ -39,20 +41,27 @@ class CaseFile(pytest.File):
             raise self.CollectError("\n".join(problems.values()))
         for unit in units:
             name = f"{unit.case.title}[{unit.provider}:{unit.model}]"
-            # pytest 9.2 would take the brackets for the parameters of a function.
-            place = {"name": name, "nodeid": f"{self.nodeid}::{name}"}
-            yield CaseItem.from_parent(self, **place, unit=unit, provider=tester.manager.instance(unit.provider))
+            yield CaseItem.from_parent(self, name=name, unit=unit, provider=tester.manager.instance(unit.provider))
 
 
-class CaseItem(pytest.Item):
+def _fixtures(llm_cassette_dir: str | Path, _llm_customs: None) -> None:
+    """Names the fixtures of a case."""
+
+
+class CaseItem(pytest.Function):
     """A case with one provider and model; passes if the reply is a valid instance and accurate enough."""
 
     def __init__(self, *, unit: Unit, provider: BaseLLM, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(callobj=_fixtures, **kwargs)
         self.unit = unit
         self.provider = provider
         facts = {"module": unit.case.module, "case": unit.case.title, "provider": unit.provider, "model": unit.model}
         self.add_marker(pytest.mark.llm_case(**facts))
+
+    @property
+    def id(self) -> Any:
+        """Its structured id; pytest 9.2 finds it by what it reads in `nodeid`, where the brackets are parameters."""
+        return type(super().id).parse(self.nodeid)
 
     def reportinfo(self) -> tuple[Path, int, str]:
         """Its file, and the headline of its failure."""
@@ -62,6 +71,7 @@ class CaseItem(pytest.Item):
         """Runs the case, and fails if it does not reach the wanted accuracy."""
         from ..runs.units import run_unit, unused_interactions
 
+        self.unit = self.unit.model_copy(update={"cassettes": Path(str(self.funcargs["llm_cassette_dir"]))})
         mode, command = self._mode(), again(self, "rewrite")
         with guarded(self.config, may_record=mode != "none"):
             result = run_unit(self.unit.model_copy(update={"record": mode}))[-1]
@@ -94,15 +104,15 @@ class CaseItem(pytest.Item):
         return "none" if missing else mode
 
     def _report(self, result: CaseResult) -> None:
-        usage = result.usage
+        usage, tally = result.usage, self.config.stash[TALLY]
+        tally.add_result(result, max_age(self.config))
+        if result.accuracy is not None:
+            tally.accuracies[self.nodeid] = result.accuracy
         if usage is None:
             return
         cost = "unknown" if usage.total_cost is None else usage.total_cost
         facts = {"accuracy": result.accuracy, "tokens": usage.total_tokens, "cost": cost}
         self.user_properties += [*facts.items(), ("origin", result.source_of_reply)]
-        if result.cassette:
-            replayed, limit = int(usage.replayed), max_age(self.config)
-            self.config.stash[TALLY].count(replayed, 1 - replayed, result.cassette, result.age_days, limit)
 
 
 def _explained(result: CaseResult, wanted: float) -> str:

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import pytest
 
 from ..cassettes import inject, reading, use_cassette
-from ..cassettes.cassette import reply_of
 from ..cassettes.secrets import Scrubber
+from ..cassettes.storage import reply_of
 from ..config import ModelConfig, ProviderConfig
 from ..errors import ProviderError
 from ..llms.base import BaseLLM
@@ -38,6 +38,8 @@ class ContractSetup:
     cassette: ClassVar[str | None] = None
     text: ClassVar[str | None] = None
     usage: ClassVar[Mapping[str, int] | None] = None
+    # What `cassette` is relative to; the plugin sets it from the fixture `llm_cassette_dir`.
+    kit_directory: Path | None = None
 
     @contextlib.contextmanager
     def standin(self) -> Iterator[str]:
@@ -54,7 +56,7 @@ class ContractSetup:
         if not self.provider:
             pytest.fail(f"{type(self).__name__}: say which provider it is: provider = '...'", pytrace=False)
         self._folder, self._environment = tmp_path, monkeypatch
-        self._record_mode = str(request.config.getoption("--llm-record", default="none"))
+        self._record_mode = str(request.config.getoption("--llm-record", default=None) or "none")
         self._taken: tuple[Path, BaseLLM] | None = None
         self._key = f"contract-{secrets.token_hex(16)}"
         monkeypatch.setenv(VARIABLE, self._key)
@@ -95,7 +97,7 @@ class ContractSetup:
         return provider.get_response(self.prompt, source or self.source, self.model)
 
     def _own_cassette(self) -> Path:
-        return Path(inspect.getfile(type(self))).parent / str(self.cassette)
+        return (self.kit_directory or Path(inspect.getfile(type(self))).parent) / str(self.cassette)
 
     def _replies(self) -> list[Reply]:
         if self.reply is None and self.cassette is None:

@@ -15,6 +15,7 @@ import pytest
 
 from ..cassettes.network import network
 from ..errors import CassetteMismatch, LLMTesterError
+from . import _overridable
 from ._cases import CaseFile
 from ._session import TALLY, Tally, again, case_providers, check_used, failure, guarded, least_accuracy, max_age
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..cassettes import Cassette
     from ..llm_tester import LLMTester
     from ..llms.base import BaseLLM
+    from ..runs.results import CaseResult
     from ..runs.units import Unit
     from ..utils.provider_manager import ProviderManager
 
@@ -49,6 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="List cassettes next to the tests that ran which none opened.",
     )
+    add("--llm-min-mean-accuracy", metavar="NUMBER", help="Fail if the mean accuracy of all cases is lower, 0 to 100.")
     add(
         "--llm-max-age",
         type=float,
@@ -57,6 +60,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addini("llm_cases", "Directories of cases to collect as tests.", type="paths", default=[])
     parser.addini("llm_min_accuracy", "What a case must reach, 0 to 100, or MODULE=NUMBER.", type="args", default=[])
+    parser.addini("llm_min_mean_accuracy", "What all cases together must reach, 0 to 100.", type="string", default="")
     parser.addini("llm_cassette_dir", "One directory for the cassettes of all tests.", type="string", default="")
 
 
@@ -69,6 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "llm_case(module, case, provider, model): set on cases collected as tests.")
     config.stash[TALLY] = Tally()
+    config.pluginmanager.register(_overridable)
     network.inherit()
 
 
@@ -85,22 +90,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             config.args.append(str(directory))
 
 
-def _place(item: pytest.Item) -> tuple[Path, Path]:
-    """The directory of a test module's cassettes, and the cassette that is named after a test of it."""
-    from ..cassettes import cassette_path
-
-    root, parts = item.path.parent / "cassettes", [item.path.stem]
-    if central := item.config.getini("llm_cassette_dir"):
-        root = item.config.rootpath / central
-        parts = list(Path(item.nodeid.partition("::")[0]).with_suffix("").parts)
-    names = [node.name for node in item.listchain() if node.path == item.path and not isinstance(node, pytest.File)]
-    plain = getattr(item, "originalname", None)
-    if plain and item.name.startswith(f"{plain}["):
-        # A directory for the function, and in it a file for each set of parameters.
-        names[-1:] = [plain, item.name[len(plain) + 1 : -1]]
-    return cassette_path(root, *parts, "any").parent, cassette_path(root, *parts, *names)
-
-
 def _marked(item: pytest.Item) -> dict[str, Any]:
     """The arguments of a test's markers; the closest marker wins."""
     merged: dict[str, Any] = {}
@@ -114,13 +103,6 @@ def _marked(item: pytest.Item) -> dict[str, Any]:
     return merged
 
 
-def _file(item: pytest.Item, name: str | None) -> Path:
-    directory, own = _place(item)
-    if name is None:
-        return own
-    return directory / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
-
-
 class Drift(CassetteMismatch, pytest.fail.Exception):  # type: ignore[name-defined,misc]
     """A mismatch in a test: also one of pytest's outcomes, which every runner of coroutines lets through."""
 
@@ -130,7 +112,9 @@ class Drift(CassetteMismatch, pytest.fail.Exception):  # type: ignore[name-defin
 
 
 @pytest.fixture
-def llm_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
+def llm_cassette(
+    request: pytest.FixtureRequest, llm_cassette_dir: str | Path, _llm_customs: None
+) -> Iterator[Cassette]:
     """The test's own cassette, open for the whole process until the test ends."""
     from ..cassettes import Cassette, opened
     from ..settings import settings
@@ -138,27 +122,27 @@ def llm_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
     item, config, tally = request.node, request.config, request.config.stash[TALLY]
     marked = _marked(item)
     mode = config.getoption("llm_record") or marked.get("record") or "none"
-    command = functools.partial(again, item)
+    command, directory = functools.partial(again, item), config.rootpath / llm_cassette_dir
     try:
+        given = settings().config
         cassette = item.stash[_CASSETTE] = Cassette(
-            _file(item, marked.get("name")),
+            _overridable.cassette_of(item, directory, marked.get("name")),
             mode,
             origin=marked.get("origin"),
             again=command,
             record_errors=marked.get("record_errors", False),
-            ignore=marked.get("ignore", ()),
+            ignore=(*given.ignore, *marked.get("ignore", ())),
             # A file that is named may be another test's too.
             shared="name" in marked,
             mismatch=Drift,
         )
-        allow = settings().config.allow
-        with guarded(config, may_record=mode != "none"), opened(cassette, for_process=True, allow=allow):
+        with guarded(config, may_record=mode != "none"), opened(cassette, for_process=True, allow=given.allow):
             yield cassette
     except LLMTesterError as error:
         raise failure(error) from None
-    tally.count(cassette.replayed, cassette.recorded, str(cassette.path), cassette.age_days(), max_age(config))
+    tally.add_cassette(cassette, max_age(config))
     tally.opened.add(str(cassette.path))
-    tally.places.add(str(_place(item)[0]))
+    tally.places.add(str(directory))
     strict = config.getoption("llm_fail_on_unused") or marked.get("fail_on_unused")
     if strict and item.stash.get(_PASSED, False) and mode not in ("all", "rewrite"):
         check_used(cassette.path, cassette.unused(), command("rewrite"))
@@ -168,6 +152,9 @@ def llm_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
 def _llm_cassette_of_marker(request: pytest.FixtureRequest) -> None:
     if request.node.get_closest_marker("llm_cassette"):
         request.getfixturevalue("llm_cassette")
+    elif hasattr(request.cls, "kit_directory"):
+        request.getfixturevalue("_llm_customs")
+        request.instance.kit_directory = request.config.rootpath / request.getfixturevalue("llm_cassette_dir")
 
 
 @pytest.fixture
@@ -193,13 +180,17 @@ def llm_tester(request: pytest.FixtureRequest, llm_cassette: Cassette) -> Callab
     """
     from ..llm_tester import LLMTester
 
-    mode = llm_cassette.mode
+    mode, tally, limit = llm_cassette.mode, request.config.stash[TALLY], max_age(request.config)
 
     class Tester(LLMTester):
         def _unit(self, *args: Any, **kwargs: Any) -> Unit:
             unit = super()._unit(*args, **kwargs)
             record = mode if unit.record == "auto" else unit.record
             return unit.model_copy(update={"record": record, "through_the_wire": True})
+
+        def _count(self, run_id: str, result: CaseResult) -> None:
+            super()._count(run_id, result)
+            tally.add_result(result, limit)
 
     def make(*providers: str, test_dir: str | Path | None = None) -> LLMTester:
         cases = None if test_dir is None else request.config.rootpath / test_dir
@@ -253,10 +244,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Sends a worker's tally to the controller of pytest-xdist."""
-    output: dict[str, Any] = getattr(session.config, "workeroutput", {})
-    output["llm_tester"] = session.config.stash[TALLY].plain()
+    """Sends a worker's tally to the controller of pytest-xdist; there, fails a session that is not accurate enough."""
+    config, tally = session.config, session.config.stash[TALLY]
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["llm_tester"] = tally.plain()
+    elif session.exitstatus == pytest.ExitCode.OK and tally.shortfall(config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -271,10 +266,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     lines = []
     if tally.replies.total():
         lines.append(", ".join(f"{tally.replies[how]} {how}" for how in ("replayed", "recorded")))
+    lines += tally.cost_lines()
     lines += [f"old: {path}, {days:.0f} days" for path, days in sorted(tally.old.items())]
     lines += [f"refused: {host}, {times} times" for host, times in sorted(tally.refused.items())]
     if config.getoption("llm_unused_files"):
         lines += [f"unused: {path}" for path in tally.unused_files()]
-    if lines:
+    short = tally.shortfall(config)
+    if lines or short:
         terminalreporter.section("llm_tester")
-        terminalreporter.write_line("\n".join(lines))
+    for line in [*lines, *([short] if short else [])]:
+        terminalreporter.write_line(line, red=line == short)

@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from llm_tester.cassettes import Cassette, cassette_path, use_cassette
-from llm_tester.cassettes.cassette import reply_of
 from llm_tester.cassettes.secrets import Scrubber
+from llm_tester.cassettes.storage import reply_of
 from llm_tester.errors import CassetteError, SecretFoundError
 
 AWKWARD = st.sampled_from(" \n\t:#-'\"\\|>&*!%@`{}[],?~=<\r\x85\u2028\ufeff\u00a0\x00\x7f😀")

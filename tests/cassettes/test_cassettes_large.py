@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from llm_tester import cassettes
 from llm_tester.cassettes import Cassette
 from llm_tester.cassettes._recent import reset
-from llm_tester.cassettes.cassette import reply_of
 from llm_tester.cassettes.secrets import Scrubber
+from llm_tester.cassettes.storage import reply_of
 
 HEADERS = {"content-type": ["application/json"]}
 

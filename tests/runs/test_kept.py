@@ -18,6 +18,7 @@ from sample_cases import LAMP, openai_entry, write_case
 from standins import StandIn
 
 from llm_tester import LLMTester, use_cassette
+from llm_tester.cassettes import Interaction, hooks
 from llm_tester.llms.llm_registry import reset_provider_cache
 from llm_tester.runs.kept import Kept
 from llm_tester.runs.results import CaseResult, RunResult
@@ -79,6 +80,22 @@ def test_a_run_with_kept_replies_imports_neither_backend_nor_http_client(cassett
     code += "if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "True []\n"
+
+
+def test_a_test_that_changes_replies_neither_uses_nor_writes_what_is_kept(cassette: Path, tmp_path: Path) -> None:
+    """What the fixtures of a test make of a reply is the test's alone."""
+
+    def later(interaction: Interaction) -> Interaction:
+        message = interaction.response["body"]["json"]["choices"][0]["message"]
+        message["content"] = message["content"].replace("Lamp", "Desk")
+        return interaction
+
+    before = kept_file(tmp_path).read_bytes()
+    with hooks.using(hooks.Hooks(before_replay=later)):
+        changed = only(run())
+    assert (changed.kept, "Desk" in str(changed.reply)) == (False, True)
+    assert kept_file(tmp_path).read_bytes() == before
+    assert "Desk" not in str(only(run()).reply)
 
 
 def _edit(path: Path, old: str, new: str) -> None:

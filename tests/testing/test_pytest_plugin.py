@@ -15,6 +15,8 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from conftest import ROOT
+from doc_pages import FENCE
 from http_server import Server
 from standins import Fault, StandIn
 
@@ -62,6 +64,9 @@ async def ask_async(url, prompt):
 def imported() -> None:
     """A session in this process forgets what it imported, and keeps what was imported before it."""
     for name in ("httpcore", "h2.connection", "vcr.stubs.httpx_stubs", "vcr.stubs.aiohttp_stubs", "urllib3", "httpx2"):
+        importlib.import_module(name)
+    # Of these there must not be two copies, of which one is patched and the other one is open.
+    for name in ("llm_tester.cassettes.clients", "llm_tester.cassettes.use", "llm_tester.llm_tester"):
         importlib.import_module(name)
 
 
@@ -1119,3 +1124,353 @@ class TestCases:
         result = run("-k", "lamp", "--llm-record", "once")
         result.assert_outcomes(failed=1, deselected=1)
         result.stdout.fnmatch_lines(["products/lamp, own:one: no reply, failed", "*401*"])
+
+
+class TestOverriddenFixtures:
+    def test_the_directory_of_cassettes_in_each_scope(
+        self, pytester: pytest.Pytester, run: Run, server: Callable[..., StandIn]
+    ) -> None:
+        """A conftest.py, a module and a class say where their cassettes are, and the closest one wins."""
+        stand_in = server()
+        directory = "@pytest.fixture(scope='{}')\ndef llm_cassette_dir({}):\n    return '{}'\n"
+        pytester.makeconftest("import pytest\n" + directory.format("session", "", "of_session"))
+        test = "@pytest.mark.llm_cassette({})\ndef test_{}({}):\n    ask(URL, 'a')\n"
+        start = "import os, pytest\nfrom own import ask\nURL = os.environ['URL']\n"
+        own = "class TestOwn:\n" + "".join(
+            f"    {line}\n"
+            for line in (directory.format("class", "self", "of_class") + test.format("", "c", "self")).splitlines()
+        )
+        pytester.makepyfile(
+            test_plain=start + test.format("", "a", "") + test.format("'named'", "b", ""),
+            test_module=start + directory.format("module", "", "of_module") + test.format("", "m", "") + own,
+        )
+        run("--llm-record", "once").assert_outcomes(passed=4)
+        files = ["of_class/TestOwn~/test_c.yaml", "of_module/test_m.yaml"]
+        files += ["of_session/named.yaml", "of_session/test_a.yaml"]
+        assert [re.sub("~[0-9a-f]+", "~", path) for path in recorded(pytester)] == files
+        run("--llm-fail-on-unused").assert_outcomes(passed=4)
+        assert len(stand_in.requests) == 4
+
+    def test_ignored_paths_and_redacted_values(
+        self, pytester: pytest.Pytester, run: Run, server: Callable[..., StandIn]
+    ) -> None:
+        """Both are added to what the config says, and the requests of another day match."""
+        server("To Ada Lovelace.", ignore=["$.day"])
+        pytester.makeconftest(
+            """
+            import pytest
+
+            @pytest.fixture
+            def llm_ignore():
+                return ["$.run"]
+
+            @pytest.fixture
+            def llm_redact():
+                return ["Ada Lovelace"]
+            """
+        )
+        test = (
+            ASKS
+            + """
+            import httpx
+
+            @pytest.mark.llm_cassette
+            def test_it():
+                sent = {"run": RUN, "day": RUN, "model": "one", "messages": ["Ada Lovelace"]}
+                assert httpx.post(f"{URL}/v1/chat/completions", json=sent).status_code == 200
+            """
+        )
+        pytester.makepyfile(test_day=test.replace("RUN", "1"))
+        run("--llm-record", "once").assert_outcomes(passed=1)
+        text = (pytester.path / recorded(pytester)[0]).read_text(encoding="utf-8")
+        assert (text.count("Lovelace"), text.count("REDACTED"), text.count("IGNORED")) == (0, 2, 2)
+        pytester.makepyfile(test_day=test.replace("RUN", "2"))
+        run().assert_outcomes(passed=1)
+
+    def test_the_example_of_the_docs(self, pytester: pytest.Pytester, run: Run, server: Callable[..., StandIn]) -> None:
+        """The conftest.py of docs/pytest.md does what the page says."""
+        server("To ada@example.com.")
+        page = (ROOT / "docs/pytest.md").read_text(encoding="utf-8")
+        [example] = [text for _, text in FENCE.findall(page) if text.startswith("# conftest.py")]
+        pytester.makeconftest(example)
+        test = (
+            f"{ASKS}\n            def test_it(llm_cassette):\n                ask(URL, 'Write to ada@example.com.')\n"
+        )
+        pytester.makepyfile(test_example=test)
+        run("--llm-record", "once").assert_outcomes(passed=1)
+        [file] = recorded(pytester)
+        text = (pytester.path / file).read_text(encoding="utf-8")
+        assert (text.count("REDACTED"), "ada@" in text, "chatcmpl" in text) == (2, False, False)
+        run().assert_outcomes(passed=1)
+
+    def test_a_value_that_is_too_short_to_redact(self, pytester: pytest.Pytester, run: Run) -> None:
+        """It is refused, because ordinary text would be redacted with it, and it is not shown."""
+        pytester.makepyfile(
+            "import pytest\n@pytest.fixture\ndef llm_redact(): return ['Bobby']\ndef test_it(llm_cassette): pass\n"
+        )
+        result = run("--tb=short")
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(["llm_redact: a value has fewer than 6 characters*"])
+        assert "Bobby" not in result.stdout.str()
+
+    HOOKS = """
+            import pytest
+
+            def before_record(interaction):
+                sent = interaction.request["body"]["json"]
+                if "drop" in str(sent):
+                    return None
+                sent["messages"][0]["content"] = sent["messages"][0]["content"].replace("Ada", "NAME")
+                body = interaction.response["body"]["json"]
+                body["choices"][0]["message"]["content"] += " sk-not-a-real-key-0123456789"
+                body.pop("id", None)
+                return interaction
+
+            @pytest.fixture
+            def llm_before_record():
+                return before_record
+            """
+
+    def test_what_a_function_changes_before_recording_replays(
+        self, pytester: pytest.Pytester, run: Run, server: Callable[..., StandIn]
+    ) -> None:
+        """It may change the request as well, is redacted afterwards, and what it drops is not recorded."""
+        stand_in = server(lambda body: body["messages"][0]["content"].upper())
+        pytester.makeconftest(self.HOOKS)
+        test = (
+            ASKS
+            + """
+            @pytest.mark.llm_cassette
+            def test_it():
+                for words, reply in [("Ada, one", "ADA, ONE"), ("Ada, two", "ADA, TWO")]:
+                    assert ask(URL, words).startswith(reply)
+
+            @pytest.mark.llm_cassette
+            def test_dropped():
+                assert ask(URL, "drop this") == "DROP THIS"
+            """
+        )
+        pytester.makepyfile(test_names=test)
+        result = run("--llm-record", "once")
+        result.assert_outcomes(passed=2)
+        result.stdout.fnmatch_lines(["0 replayed, 2 recorded"])
+        assert recorded(pytester) == ["cassettes/test_names/test_it.yaml"]
+        text = (pytester.path / "cassettes/test_names/test_it.yaml").read_text(encoding="utf-8")
+        assert (text.count("NAME, "), text.count("Ada"), text.count("sk-not"), text.count("REDACTED")) == (2, 0, 0, 2)
+        result = run("--llm-fail-on-unused")
+        result.assert_outcomes(passed=1, failed=1)
+        result.stdout.fnmatch_lines(["*test_dropped.yaml: this request is not recorded*"])
+        pytester.makepyfile(test_names=test.replace("Ada, two", "Ada, three"))
+        result = run("-k", "test_it")
+        result.assert_outcomes(failed=1, deselected=1)
+        result.stdout.fnmatch_lines(["*-*content: NAME, one", "*+*content: NAME, three"])
+        assert len(stand_in.requests) == 3
+
+    def test_before_replay_changes_a_copy(
+        self, pytester: pytest.Pytester, run: Run, server: Callable[..., StandIn]
+    ) -> None:
+        """The test sees the changed reply, and the file stays as it was recorded."""
+        server()
+        pytester.makepyfile(
+            test_later=ASKS
+            + """
+            @pytest.fixture
+            def llm_before_replay():
+                def later(interaction):
+                    interaction.response["body"]["json"]["choices"][0]["message"]["content"] += ", later"
+                    return interaction
+                return later
+
+            @pytest.mark.llm_cassette
+            def test_it(llm_cassette):
+                assert ask(URL, "a") == ("hello" if llm_cassette.mode == "once" else "hello, later")
+            """
+        )
+        run("--llm-record", "once").assert_outcomes(passed=1)
+        before = (pytester.path / recorded(pytester)[0]).read_bytes()
+        run().assert_outcomes(passed=1)
+        assert (pytester.path / recorded(pytester)[0]).read_bytes() == before
+
+    @pytest.mark.parametrize(
+        ("mode", "hook", "body", "message"),
+        [
+            ("once", "record", "1 / 0", "ZeroDivisionError"),
+            ("once", "record", "True", "AttributeError: 'bool'"),
+            ("none", "replay", "None", "AttributeError: 'NoneType'"),
+        ],
+    )
+    def test_a_function_that_fails(
+        self,
+        pytester: pytest.Pytester,
+        run: Run,
+        server: Callable[..., StandIn],
+        mode: str,
+        hook: str,
+        body: str,
+        message: str,
+    ) -> None:
+        """The test fails with its name and its error, also if the client swallows that."""
+        server()
+        test = (
+            ASKS
+            + """
+            @pytest.mark.llm_cassette
+            def test_it():
+                try:
+                    ask(URL, "a")
+                except Exception:
+                    pass
+            """
+        )
+        pytester.makepyfile(test_wrong=test)
+        if mode == "none":
+            run("--llm-record", "once").assert_outcomes(passed=1)
+        pytester.makeconftest(
+            f"import pytest\n@pytest.fixture\ndef llm_before_{hook}():\n    return lambda interaction: {body}\n"
+        )
+        result = run("--llm-record", mode)
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        assert f"llm_before_{hook} failed or gave no interaction: {message}" in result.stdout.str()
+
+    def test_cases_have_them(self, cases: pytest.Pytester, run: Run, server: Callable[..., StandIn]) -> None:
+        """A case records into the overridden directory, and through the functions."""
+        stand_in = server(json.dumps({"name": "Lamp", "price": 99.0}))
+        cases.makeconftest(
+            """
+            import pytest
+
+            @pytest.fixture(scope="module")
+            def llm_cassette_dir():
+                return "of_cases"
+
+            @pytest.fixture
+            def llm_redact():
+                return ["Extract the product"]
+
+            @pytest.fixture
+            def llm_before_replay():
+                def cheaper(interaction):
+                    message = interaction.response["body"]["json"]["choices"][0]["message"]
+                    message["content"] = message["content"].replace("99", "20")
+                    return interaction
+                return cheaper
+            """
+        )
+        assert run("-k", "lamp", "--llm-record", "once").ret == pytest.ExitCode.TESTS_FAILED
+        assert recorded(cases) == ["of_cases/products/lamp/own/one.yaml"]
+        assert "REDACTED." in (cases.path / recorded(cases)[0]).read_text(encoding="utf-8")
+        for mode in ("none", "once"):
+            run("-k", "lamp", "--llm-record", mode).assert_outcomes(passed=1, deselected=1)
+        assert len(stand_in.requests) == 1
+
+    def test_the_contract_kit_has_them(
+        self, pytester: pytest.Pytester, run: Run, server: Callable[..., StandIn]
+    ) -> None:
+        """The kit looks for its recording in the overridden directory, and its calls are redacted and changed."""
+        stand_in = server("Blue.")
+        pytester.makeconftest(
+            """
+            import pytest
+
+            @pytest.fixture
+            def llm_cassette_dir():
+                return "of_kit"
+
+            @pytest.fixture
+            def llm_redact():
+                return ["one word"]
+            """
+        )
+        pytester.makepyfile(
+            test_kit="""
+            from llm_tester.testing import ProviderContract
+
+            class TestOwn(ProviderContract):
+                provider = "own"
+                cassette = "contract.yaml"
+                text = "Blue."
+            """
+        )
+        chosen = "test_a_reply_has_text_usage_and_an_honest_cost"
+        assert run("-k", chosen, "--llm-record", "once").parseoutcomes()["passed"] == 1
+        assert recorded(pytester) == ["of_kit/contract.yaml"]
+        assert "REDACTED: what" in (pytester.path / "of_kit/contract.yaml").read_text(encoding="utf-8")
+        assert run("-k", chosen).parseoutcomes()["passed"] == 1
+        assert len(stand_in.requests) == 1
+
+
+class TestMeanAccuracy:
+    @pytest.fixture
+    def half(self, cases: pytest.Pytester) -> pytest.Pytester:
+        """Two cases with a mean of 50, which pass each by itself."""
+        cases.makeini("[pytest]\nllm_cases = cases\nllm_min_accuracy = 0\n")
+        return cases
+
+    @pytest.mark.parametrize("workers", [(), ("-n", "2")])
+    def test_a_session_that_is_below_fails(self, half: pytest.Pytester, run: Run, workers: tuple[str, ...]) -> None:
+        """Each case passes, and the exit status and the summary say that all together do not; with workers as well."""
+        result = run("--llm-min-mean-accuracy", "72.5", *workers)
+        result.assert_outcomes(passed=2)
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        result.stdout.fnmatch_lines(["FAIL: the mean accuracy of 2 cases is 50.00, 22.5 below the wanted 72.5"])
+
+    @pytest.mark.parametrize(
+        ("arguments", "code"),
+        [
+            (("--llm-min-mean-accuracy", "50"), pytest.ExitCode.OK),
+            (("-o", "llm_min_mean_accuracy=50.1"), pytest.ExitCode.TESTS_FAILED),
+            (("-o", "llm_min_mean_accuracy=90", "--llm-min-mean-accuracy", "0"), pytest.ExitCode.OK),
+            (("-o", "llm_min_mean_accuracy=90", "-k", "lamp"), pytest.ExitCode.OK),
+            (("-o", "llm_min_mean_accuracy=90", "-m", "not llm_case"), pytest.ExitCode.NO_TESTS_COLLECTED),
+        ],
+    )
+    def test_which_number_counts(
+        self, half: pytest.Pytester, run: Run, arguments: tuple[str, ...], code: pytest.ExitCode
+    ) -> None:
+        """The option overrides the setting, and only the cases that ran count."""
+        result = run(*arguments)
+        assert result.ret == code
+        assert ("FAIL: " in result.stdout.str()) == (code == pytest.ExitCode.TESTS_FAILED)
+
+    @pytest.mark.parametrize("wanted", ["most", "101", "nan", "a=5"])
+    def test_what_is_no_accuracy(self, half: pytest.Pytester, run: Run, wanted: str) -> None:
+        """A mistyped gate is no gate, so the session does not start."""
+        result = run("--llm-min-mean-accuracy", wanted)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        assert f"llm_min_mean_accuracy: found '{wanted}', expected 0 to 100\n" in shown(result)
+
+
+class TestCosts:
+    @pytest.fixture
+    def priced(self, cases: pytest.Pytester, server: Callable[..., StandIn]) -> pytest.Pytester:
+        """A priced provider over HTTP, and a mock without a price; a case and a test."""
+        server(json.dumps({"name": "Lamp", "price": 20.0}))
+        providers = json.loads((cases.path / "config.json").read_text(encoding="utf-8"))["providers"]
+        providers["own"]["models"] = [{"name": "one", "cost_input": 1000, "cost_output": 1000}]
+        mock = {"provider_type": "mock", "env_key": "", "models": ["m1"], "mock": {"replies": {"*": "{}"}}}
+        write_config(cases, {**providers, "fake": mock})
+        cases.makepyfile(
+            test_calls="""
+            def test_calls(llm_provider):
+                assert llm_provider("own").get_response("Extract.", "A lamp.")[1].total_tokens == 120
+
+            def test_tester(llm_tester):
+                assert len(llm_tester("own").run_tests(["products/lamp"]).results) == 1
+            """
+        )
+        return cases
+
+    @pytest.mark.parametrize("workers", [(), ("-n", "2")])
+    def test_what_the_session_cost(self, priced: pytest.Pytester, run: Run, workers: tuple[str, ...]) -> None:
+        """By provider: how it replied, the tokens, what was spent, and what the recordings cost that replayed."""
+        chosen = ("-k", "lamp or test_calls or test_tester", *workers)
+        result = run(*chosen, "--llm-record", "once")
+        result.stdout.fnmatch_lines(["0 replayed, 3 recorded", "fake: 1 live; * tokens; spent unknown"])
+        result.stdout.fnmatch_lines(["own: 3 recorded; 360 tokens; spent $0.3600"])
+        result = run(*chosen)
+        result.stdout.fnmatch_lines(["own: 3 replayed; 360 tokens; spent $0; the recordings cost $0.3600"])
+
+    def test_nothing_is_said_if_nothing_ran(self, pytester: pytest.Pytester, run: Run) -> None:
+        """A session without calls has no section of ours."""
+        pytester.makepyfile("def test_it(): pass")
+        assert "= llm_tester =" not in run().stdout.str()
