@@ -17,6 +17,7 @@ from ..cassettes.network import network
 from ..errors import CassetteMismatch, LLMTesterError
 from . import _overridable
 from ._cases import CaseFile
+from ._screen import on_one_screen
 from ._session import TALLY, Tally, again, case_providers, check_used, failure, guarded, least_accuracy, max_age
 
 if TYPE_CHECKING:
@@ -242,6 +243,19 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Guards the network while a test runs; not between tests, where pytest-xdist talks to its workers."""
     with guarded(item.config):
         return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Shows an error of this package on one screen, unless the whole traceback is asked for."""
+    option = item.config.getoption
+    if call.excinfo is None or option("fulltrace") or option("tbstyle") not in ("auto", "short"):
+        return (yield)
+    with on_one_screen(call.excinfo, item.config.rootpath) as is_shortened:
+        report = yield
+    if is_shortened:
+        report.sections.append(("llm_tester", "--tb=long shows the whole traceback"))
+    return report
 
 
 @pytest.hookimpl(tryfirst=True)

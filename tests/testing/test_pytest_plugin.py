@@ -1474,3 +1474,79 @@ class TestCosts:
         """A session without calls has no section of ours."""
         pytester.makepyfile("def test_it(): pass")
         assert "= llm_tester =" not in run().stdout.str()
+
+
+class TestOneScreen:
+    SCREEN = 50
+
+    @pytest.fixture
+    def failing(self, pytester: pytest.Pytester, server: Callable[..., StandIn]) -> pytest.Pytester:
+        """Tests that meet a 401 in each way, through a helper of theirs and a provider's class."""
+        server().faults += [Fault(status=401)] * 99
+        pytester.makepyfile(
+            test_error="""
+            import asyncio, pytest
+            from llm_tester.errors import ProviderError
+
+            def helper(llm_provider):
+                return llm_provider("own").get_response("Greet.", "")
+
+            def test_direct(llm_provider):
+                assert helper(llm_provider)
+
+            def test_followed(llm_provider):
+                try:
+                    helper(llm_provider)
+                except ProviderError as error:
+                    raise AssertionError("of the test") from error
+
+            def test_grouped(llm_provider):
+                async def ask():
+                    helper(llm_provider)
+
+                async def main():
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(ask())
+
+                asyncio.run(main())
+
+            @pytest.fixture
+            def reply(llm_provider):
+                return helper(llm_provider)
+
+            def test_set_up(reply):
+                pass
+            """
+        )
+        return pytester
+
+    @pytest.mark.parametrize("name", ["direct", "followed", "grouped", "set_up"])
+    @pytest.mark.parametrize("style", [(), ("--tb=short",)])
+    def test_a_provider_error(self, failing: pytest.Pytester, run: Run, name: str, style: tuple[str, ...]) -> None:
+        """The report shows the test's own lines and the message, and nothing of what lies below them."""
+        result = run("--llm-record", "once", "-k", name, *style)
+        text = result.stdout.str().partition("= FAILURES =" if name != "set_up" else "= ERRORS =")[2]
+        text = text.partition("short test summary")[0]
+        assert text.count("\n") <= self.SCREEN
+        assert "own, one: the key was refused" in text
+        assert 'llm_provider("own").get_response("Greet.", "")' in text
+        assert "--tb=long shows the whole traceback" in text
+        assert not re.search("attempts.py|httpx|own.py", text)
+
+    @pytest.mark.parametrize("style", ["--tb=long", "--tb=native", "--full-trace"])
+    def test_the_whole_traceback(self, failing: pytest.Pytester, run: Run, style: str) -> None:
+        """What is asked for is shown: the package, the provider's class and the HTTP client."""
+        text = run("--llm-record", "once", "-k", "direct", style).stdout.str()
+        assert all(part in text for part in ("attempts.py", "own.py", "httpx"))
+
+    def test_a_plugin_finds_the_whole_error(self, failing: pytest.Pytester, run: Run) -> None:
+        """A debugger or another plugin, which looks after the report, gets the cause and each frame."""
+        failing.makeconftest(
+            """
+            def pytest_exception_interact(call):
+                frames = [entry.path.name for entry in call.excinfo.traceback]
+                cause = call.excinfo.value.__cause__
+                print("FOUND", type(cause).__name__, "attempts.py" in str(frames))
+            """
+        )
+        run("--llm-record", "once", "-k", "direct", "-s").stdout.fnmatch_lines(["*FOUND HTTPStatusError True"])
