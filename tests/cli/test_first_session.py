@@ -55,8 +55,9 @@ def test_init_writes_a_sample_that_runs_and_tests_at_once(tmp_path: Path) -> Non
     assert re.search("(replayed|kept replay): SmolLM2", run.stdout)
     assert "spent: $0\n" in run.stdout
     written = {path.name for path in (tmp_path / "llm_tester_results").iterdir()}
+    # Some versions of filelock remove the files of their locks.
     locks = {".costs.lock", ".run.lock"}
-    assert written == {"results.json", "report.md", "report.html", "costs.json", "costs.md"} | locks
+    assert written - locks == {"results.json", "report.md", "report.html", "costs.json", "costs.md"}
     config = (tmp_path / "config.json").read_bytes()
     again = run_script("llm-tester", "init", cwd=tmp_path)
     assert again.returncode == 2
