@@ -190,9 +190,11 @@ def _run(unit: Unit, results: list[CaseResult], keep: Callable[[CaseResult], Non
     if planned.skip:
         results += skipped(unit, planned.skip, unit.command("once"))
         return
-    with _recording(unit, planned):
-        # Another run may have recorded it meanwhile.
-        planned = plan(unit, provider)
+    may_record = bool(planned.mode and planned.live)
+    with recording(unit.path) if may_record else nullcontext():
+        if may_record:
+            # Another run may have recorded it meanwhile.
+            planned = plan(unit, provider)
         with _opened(unit, planned, provider) as cassette:
             for number in _repeats(unit):
                 results.append(_run_once(unit, number, provider, cassette))
@@ -200,11 +202,6 @@ def _run(unit: Unit, results: list[CaseResult], keep: Callable[[CaseResult], Non
                     keep(results[-1])
     if made_from and unit.record != "none" and not under_ci():
         _keep(unit, made_from, results)
-
-
-def _recording(unit: Unit, planned: Plan) -> AbstractContextManager[None]:
-    """Waits until no other run records the unit's cassette, if this one would."""
-    return recording(unit.path) if planned.mode and planned.live else nullcontext()
 
 
 def limits_of(unit: Unit, provider: BaseLLM, model: str | None = None) -> Limits:
