@@ -11,7 +11,8 @@ from ..runs.shards import merge as merged
 from ..utils.cost_manager import CostReport
 from ..utils.files import only_run_in
 from .console import console
-from .run import check_outputs, say_written, write_reports
+from .report import write_reports
+from .run import check_outputs, say_written
 
 __all__ = ["merge_parts"]
 

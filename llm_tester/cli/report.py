@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..reports import html, junit, markdown, terminal
+from ..reports import html, markdown, terminal
 from ..runs.baseline import compare_runs
 from ..runs.comparison import RunComparison, counted
 from ..runs.results import RunResult
 from ..utils.files import check_own, write_own
 from .console import console, say
 
-__all__ = ["show_report"]
+__all__ = ["show_report", "write_reports"]
 
 
 def show_report(results: Sequence[Path], output: Path, *, whole: bool = False) -> bool:
@@ -40,15 +40,37 @@ def show_report(results: Sequence[Path], output: Path, *, whole: bool = False) -
     return all(comparison.models for comparison in comparisons)
 
 
+def write_reports(
+    output: Path,
+    run: RunResult,
+    comparison: RunComparison | None,
+    again: str | None = None,
+    against: RunResult | None = None,
+) -> None:
+    """Writes report.md and report.html.
+
+    Args:
+        output: the directory.
+        run: the results.
+        comparison: with a baseline, if there is one.
+        again: the command that runs again what failed; None if there is none.
+        against: an earlier run to show next to this one in report.html.
+
+    Raises:
+        ResultsError: a file is another program's, or it cannot be written.
+    """
+    write_own(output / "report.md", markdown.render(run, comparison, again), markdown.MARK)
+    write_own(output / "report.html", html.render(run, comparison, against=against, directory=output), html.MARK)
+
+
 def _write(output: Path, run: RunResult, comparison: RunComparison | None, against: RunResult | None) -> None:
+    # Only here: `run` uses this module too, and XML takes time to import.
+    from ..reports import junit
+
     worse = [model.line() for model in comparison.regressions()] if comparison else []
-    files = {
-        output / "report.html": (html.render(run, comparison, against=against, directory=output), html.MARK),
-        output / "report.md": (markdown.render(run, comparison), markdown.MARK),
-        output / "junit.xml": (junit.render(run, None, worse), junit.MARK),
-    }
-    for path, (_, mark) in files.items():
-        check_own(path, mark)
-    for path, (text, mark) in files.items():
-        write_own(path, text, mark)
+    marks = {"report.html": html.MARK, "report.md": markdown.MARK, "junit.xml": junit.MARK}
+    for name, mark in marks.items():
+        check_own(output / name, mark)
+    write_reports(output, run, comparison, against=against)
+    write_own(output / "junit.xml", junit.render(run, None, worse), junit.MARK)
     say(f"written: {output / 'report.html'}, report.md and junit.xml")

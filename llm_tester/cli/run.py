@@ -14,7 +14,7 @@ from ..cassettes.network import Offline, network
 from ..cassettes.temporary import remove_stale
 from ..errors import ConfigError, ResultsError
 from ..llm_tester import LLMTester, RunInterrupted
-from ..reports import html, markdown, terminal
+from ..reports import markdown, terminal
 from ..runs.baseline import compare_runs, find_baseline
 from ..runs.comparison import RunComparison, counted
 from ..runs.journal import JOURNAL, Done, load_journal
@@ -29,8 +29,9 @@ from . import COMPLETE, INCOMPLETE, INTERRUPTED
 from ._cluster import cluster
 from .console import console, say, say_json
 from .progress import RunProgress, say_of_end, waiting
+from .report import write_reports
 
-__all__ = ["check_outputs", "run", "say_written", "write_reports"]
+__all__ = ["check_outputs", "run", "say_written"]
 
 
 class _Asked(TypedDict):
@@ -341,19 +342,6 @@ def _like_ctrl_c() -> Iterator[None]:
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
-
-
-def write_reports(output: Path, results: RunResult, comparison: RunComparison | None, again: str) -> None:
-    """Writes report.md and report.html.
-
-    Args:
-        output: the directory, which has the other files already.
-        results: the results.
-        comparison: with a baseline, if there is one.
-        again: the command that runs again what failed.
-    """
-    write_own(output / "report.md", markdown.render(results, comparison, again), markdown.MARK)
-    write_own(output / "report.html", html.render(results, comparison, directory=output), markdown.MARK)
 
 
 def say_written(output: Path) -> None:
