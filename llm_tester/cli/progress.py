@@ -17,7 +17,8 @@ from ..usage import format_sum
 from .console import console, say
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.live import Live
+    from rich.table import Table
 
 __all__ = ["RunProgress", "say_of_end", "waiting"]
 
@@ -39,7 +40,7 @@ class RunProgress:
         self._done = self._total = self._failed = self._unknown = 0
         self._spent = 0.0
         self._started = time.monotonic()
-        self._bar: Progress | None = None
+        self._bar: Live | None = None
 
     def __call__(self, result: CaseResult, done: int, total: int) -> None:
         """Counts a result."""
@@ -52,9 +53,7 @@ class RunProgress:
         score = "" if result.accuracy is None else f" {result.accuracy:.1f}"
         what = [f"{result.title} {result.column}: {result.status}{score}"] if self._verbose else []
         try:
-            if self._bar:
-                self._bar.update(self._bar.task_ids[0], completed=done, total=total)
-            elif is_due or self._verbose:
+            if not self._bar and (is_due or self._verbose):
                 what.append(self._state())
             if what and not self._quiet:
                 say(f"[{done}/{total}] {'; '.join(what)}", err=True)
@@ -69,7 +68,9 @@ class RunProgress:
         if self._quiet or under_ci() or not sys.stderr.isatty() or not console(err=True).is_interactive:
             yield
             return
-        self._bar = self._live()
+        from rich.live import Live
+
+        self._bar = Live(self, console=console(err=True), transient=True, redirect_stdout=False)
         self._bar.start()
         try:
             yield
@@ -78,20 +79,15 @@ class RunProgress:
             with suppress(OSError):
                 self._bar.stop()
 
-    def _live(self) -> "Progress":
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task
-        from rich.text import Text
+    def __rich__(self) -> "Table":
+        """What the bar shows when it is drawn, a few times a second."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
 
-        class State(ProgressColumn):
-            def render(_, task: Task) -> Text:  # noqa: N805 (`self` is the run's)
-                return Text(self._state())
-
-        screen = console(err=True)
-        bar = Progress(
-            BarColumn(20), MofNCompleteColumn(), State(), console=screen, transient=True, redirect_stdout=False
-        )
-        bar.add_task("", total=None)
-        return bar
+        grid = Table.grid(padding=(0, 1))
+        bar = ProgressBar(self._total or None, self._done, width=20)
+        grid.add_row(bar, f"{self._done}/{self._total or '?'}", self._state())
+        return grid
 
     def _state(self) -> str:
         """The cost so far, the calls in flight, the failures, and the time left at the pace until now."""
