@@ -17,7 +17,7 @@ import click
 
 from ..cassettes.modes import RecordMode
 from ..errors import LLMTesterError
-from . import COMPLETE, INCOMPLETE, INTERRUPTED, MISUSE
+from . import COMPLETE, INTERRUPTED, MISUSE
 
 __all__ = ["main"]
 
@@ -27,11 +27,11 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class _Group(click.Group):
-    """Prints our errors as the user's to mend, not as tracebacks of ours."""
+    """Ends with the exit code that a command returns, and prints our errors without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            ctx.exit(super().invoke(ctx) or COMPLETE)
         except LLMTesterError as error:
             from .console import say
 
@@ -49,12 +49,15 @@ def _show_warning(message: Warning | str, category: type[Warning], *_where: obje
 
 
 class _Log(logging.Handler):
-    """Sets the log up at its first line, because most commands log nothing."""
+    """Prints the log as the commands print, above a live bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        from .console import log_handler
+        from .console import say
 
-        log_handler().emit(record)
+        try:
+            say(self.format(record), err=True)
+        except OSError:
+            self.handleError(record)
 
 
 def path_argument(name: str, **more: Any) -> Callable[[Command], Command]:
@@ -65,21 +68,10 @@ def path_option(*names: str, **more: Any) -> Callable[[Command], Command]:
     return click.option(*names, type=click.Path(path_type=Path), **more)
 
 
-def json_option(command: Command) -> Command:
-    """The option `--json`."""
-    return click.option("--json", is_flag=True, help="Print JSON; anything else goes to stderr.")(command)
-
-
-def show_option(command: Command) -> Command:
-    """The option `--show`."""
-    choice = click.Choice(["screen", "all"])
-    return click.option("--show", type=choice, default="screen", show_default=True, help="How much to list.")(command)
-
-
-def config_option(command: Command) -> Command:
-    """The option `--config`."""
-    return path_option("--config", "config_path", help="The global config; ./config.json else.")(command)
-
+json_option = click.option("--json", is_flag=True, help="Print JSON; anything else goes to stderr.")
+show_option = click.option("--show", type=click.Choice(["screen", "all"]), default="screen", help="How much to list.")
+cases_option = path_option("--cases", help="Directory of the cases (default: the config's).")
+config_option = path_option("--config", "config_path", help="The global config; ./config.json else.")
 
 if "_LLM_TESTER_COMPLETE" in os.environ:
     from . import completion as completion  # bash is answered in another way than click does
@@ -95,7 +87,7 @@ def names_option(*names: str, **more: Any) -> Callable[[Command], Command]:
     return click.option(*names, multiple=True, shell_complete=complete_names, **more)
 
 
-@click.group(cls=_Group, context_settings={"auto_envvar_prefix": "LLM_TESTER"})
+@click.group(cls=_Group, context_settings={"auto_envvar_prefix": "LLM_TESTER", "show_default": True})
 @click.version_option(package_name="llm_tester")
 @click.option("-v", "--verbose", is_flag=True, help="Show the log.")
 def main(verbose: bool) -> None:
@@ -104,7 +96,8 @@ def main(verbose: bool) -> None:
     # frees anyway.
     atexit.register(gc.freeze)
     warnings.showwarning = _show_warning
-    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(message)s", handlers=[_Log()])
+    level, form = logging.INFO if verbose else logging.ERROR, "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(level=level, format=form, datefmt="%H:%M:%S", handlers=[_Log()])
     for chatty in ("httpx", "httpx2", "LiteLLM", "vcr"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
 
@@ -120,7 +113,7 @@ def providers(config_path: Path | None, json: bool) -> None:
 
 
 @main.command("list")
-@path_option("--cases", help="Directory of the cases (default: the config's).")
+@cases_option
 @click.option("--no-import", is_flag=True, help="Import nothing of the project; say which files run code.")
 @json_option
 @config_option
@@ -157,7 +150,6 @@ def new_module(name: str, config_path: Path | None) -> None:
     "--record",
     type=click.Choice(["auto", "off", *get_args(RecordMode)]),
     default="auto",
-    show_default=True,
     help="auto replays what is recorded, and calls and records the rest if a key is set (never under CI); off calls "
     "and records nothing.",
 )
@@ -166,76 +158,64 @@ def new_module(name: str, config_path: Path | None) -> None:
 @click.option(
     "--resume", is_flag=True, help="Go on with the run in --output that ended early, else as --failed, else start one."
 )
-@click.option("--cases", type=click.Path(path_type=Path), help="Directory of the cases (default: the config's).")
-@click.option(
-    "--cassettes", type=click.Path(path_type=Path), help="Directory of the recordings (default: the config's)."
-)
-@click.option(
-    "--concurrency", type=click.IntRange(1, 256), default=1, show_default=True, help="Number of parallel calls."
-)
+@cases_option
+@path_option("--cassettes", help="Directory of the recordings (default: the config's).")
+@click.option("--concurrency", type=click.IntRange(1, 256), default=1, help="Number of parallel calls.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Number of processes, which share the parallel calls.")
 @click.option("--dask", metavar="ADDRESS", help="Run on the workers of this Dask scheduler (extra: dask).")
 @click.option("--shard", metavar="K/N", help="Run only part K of N of the cases and models; see `merge`.")
-@click.option(
-    "--repeat", "repeats", type=click.IntRange(1, 1000), default=1, show_default=True, help="Run each case N times."
-)
+@click.option("--repeat", "repeats", type=click.IntRange(1, 1000), default=1, help="Run each case N times.")
 @click.option("--max-cost", type=float, metavar="USD", help="Make no call that could exceed this limit.")
 @click.option("--dry-run", is_flag=True, help="Show what would be called and cost, and call nothing.")
-@click.option(
-    "--baseline", type=click.Path(path_type=Path), help="Compare with this results.json (default: baseline.json)."
-)
+@path_option("--baseline", help="Compare with this results.json (default: baseline.json).")
 @click.option(
     "--tolerance",
     type=click.FloatRange(0, 100),
     metavar="POINTS",
     default=0.0,
-    show_default=True,
     help="A difference from the baseline that does not exceed this is the same.",
 )
 @click.option(
     "--fail-under", type=click.FloatRange(0, 100), metavar="ACCURACY", help="Exit 1 if a model's accuracy is lower."
 )
 @click.option("--fail-on-regression", is_flag=True, help="Exit 1 if a model is worse than in the baseline.")
-@click.option("--junit", "junit_path", type=click.Path(path_type=Path), help="Write JUnit XML to this file.")
-@click.option("--output", type=click.Path(path_type=Path), default=OUTPUT, show_default=True)
+@path_option("--junit", "junit_path", help="Write JUnit XML to this file.")
+@path_option("--output", default=OUTPUT)
 @show_option
 @click.option("-q", "--quiet", is_flag=True, help="Print only what failed, and what was spent.")
 @click.option("-v", "--verbose", is_flag=True, help="List each result when it is done.")
 @json_option
 @config_option
-@click.pass_context
-def run(ctx: click.Context, /, **options: Any) -> None:
+def run(**options: Any) -> int:
     """Run the cases over the providers.
 
     Exit codes: 0, the run is complete; 1, a call failed or was not made, or a threshold was missed; 2, misuse; 130,
     interrupted.
     """
-    from .run import run
+    from .run import Options, run
 
-    run(ctx, **options)
+    return run(Options(**options))
 
 
 @main.command()
 @path_argument("results", nargs=-1, required=True)
-@path_option("-o", "--output", default=OUTPUT, show_default=True)
+@path_option("-o", "--output", default=OUTPUT)
 @show_option
-@click.pass_context
-def merge(ctx: click.Context, results: tuple[Path, ...], output: Path, show: str) -> None:
+def merge(results: tuple[Path, ...], output: Path, show: str) -> int:
     """Put the results of all parts of `run --shard K/N` together.
 
     RESULTS are the output directories of the parts, or their results.json with the costs.json next to it.
     """
     from .merge import merge_parts
 
-    ctx.exit(COMPLETE if merge_parts(results, output, whole=show == "all") else INCOMPLETE)
+    return merge_parts(results, output, whole=show == "all")
 
 
 @main.command()
 @path_argument("results", metavar="FILE...", nargs=-1, required=True)
-@path_option("-o", "--output", default="llm_tester_report", show_default=True)
+@path_option("-o", "--output", default="llm_tester_report")
 @show_option
-@click.pass_context
-def report(ctx: click.Context, results: tuple[Path, ...], output: Path, show: str) -> None:
+def report(results: tuple[Path, ...], output: Path, show: str) -> int:
     """Show results that exist, and write report.html, report.md and junit.xml; call nothing.
 
     FILE is a results.json, or the directory it is in. With several, the first is the baseline of the others; exit 1 if
@@ -243,7 +223,7 @@ def report(ctx: click.Context, results: tuple[Path, ...], output: Path, show: st
     """
     from .report import show_report
 
-    ctx.exit(COMPLETE if show_report(results, output, whole=show == "all") else INCOMPLETE)
+    return show_report(results, output, whole=show == "all")
 
 
 @main.group()
@@ -284,23 +264,21 @@ def cassettes() -> None:
 @path_argument("paths", metavar="[PATH]...", nargs=-1)
 @json_option
 @config_option
-@click.pass_context
-def scan(ctx: click.Context, paths: tuple[Path, ...], config_path: Path | None, json: bool) -> None:
+def scan(paths: tuple[Path, ...], config_path: Path | None, json: bool) -> int:
     """Look for keys in recordings; exit 1 if there is one, for CI and pre-commit."""
     from .recordings import scan_cassettes
 
-    ctx.exit(INCOMPLETE if scan_cassettes(paths, config_path, as_json=json) else COMPLETE)
+    return scan_cassettes(paths, config_path, as_json=json)
 
 
 @cassettes.command()
-@path_option("--cases", help="The directory of the cases; the config's else.")
+@cases_option
 @config_option
-@click.pass_context
-def unused(ctx: click.Context, cases: Path | None, config_path: Path | None) -> None:
+def unused(cases: Path | None, config_path: Path | None) -> int:
     """Replay every case, and list the interactions and the files that none of them asked for; exit 1 if any."""
     from .recordings import list_unused
 
-    ctx.exit(INCOMPLETE if list_unused(cases, config_path) else COMPLETE)
+    return list_unused(cases, config_path)
 
 
 @main.command()

@@ -6,7 +6,6 @@ write to the clipboard. Everything that is printed here shows them as `\\x1b` in
 
 import functools
 import json
-import logging
 import os
 import re
 from dataclasses import is_dataclass
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from rich.segment import Segment
     from rich.table import Table
 
-__all__ = ["console", "log_handler", "plain_table", "printable", "say", "say_json"]
+__all__ = ["console", "plain_table", "printable", "say", "say_json"]
 
 PIPE_WIDTH = 130
 # Control characters but for tab and line end, halves of surrogates, and what changes the direction of a text.
@@ -86,13 +85,3 @@ def plain_table(*heads: str) -> "Table":
     table = Table(*heads)
     table.box, table.pad_edge = box.SIMPLE_HEAD, False
     return table
-
-
-@functools.cache
-def log_handler() -> logging.Handler:
-    """What prints the lines of the log."""
-    from rich.logging import RichHandler
-
-    handler = RichHandler(console=console(err=True), show_path=False)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    return handler

@@ -10,14 +10,15 @@ from ..runs.results import RunResult
 from ..runs.shards import merge as merged
 from ..utils.cost_manager import CostReport
 from ..utils.files import only_run_in
+from . import COMPLETE, INCOMPLETE
 from .console import console
-from .report import write_reports
+from .report import load_runs, write_reports
 from .run import check_outputs, say_written
 
 __all__ = ["merge_parts"]
 
 
-def merge_parts(results: Sequence[Path], output: Path, *, whole: bool = False) -> bool:
+def merge_parts(results: Sequence[Path], output: Path, *, whole: bool = False) -> int:
     """Puts the results of the parts together, and prints them.
 
     Args:
@@ -26,21 +27,20 @@ def merge_parts(results: Sequence[Path], output: Path, *, whole: bool = False) -
         whole: whether to print all rows and wrong fields, not only a screen of each.
 
     Returns:
-        Whether every call has a reply.
+        The exit code: whether every call has a reply.
     """
-    files = [path / "results.json" if path.is_dir() else path for path in results]
-    parts = {path: RunResult.load(path) for path in files}
+    parts = dict(load_runs(results))
     together = merged(parts)
     again = shlex.join(["llm-tester", "run", "--failed", "--output", str(output)])
     with only_run_in(output):
-        check_outputs(output, None)
+        check_outputs(output)
         costs = CostReport().merged(_costs(path, run, together) for path, run in parts.items())
         together.save(output / "results.json")
         costs.write(output / "costs.json")
         write_reports(output, together, None, again)
     terminal.show_results(console(), together, None, again, whole=whole)
     say_written(output)
-    return not (together.incomplete() or together.problems)
+    return INCOMPLETE if together.incomplete() or together.problems else COMPLETE
 
 
 def _costs(path: Path, run: RunResult, whole: RunResult) -> CostReport:

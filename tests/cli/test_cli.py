@@ -243,7 +243,7 @@ def test_scan_finds_a_key_and_unused_finds_unused_recordings(
     ("number", "options", "drops"),
     [
         (signal.SIGINT, (), False),
-        (signal.SIGTERM, (), True),
+        (signal.SIGTERM, ("--json",), True),
         (signal.SIGHUP, (), False),
         (signal.SIGINT, ("--workers", "2"), True),
         (signal.SIGTERM, ("--workers", "2"), False),
@@ -257,13 +257,16 @@ def test_an_interrupted_run_keeps_what_is_paid_for(
     write_config: Write,
     standin: Callable[..., StandIn],
 ) -> None:
-    """The first signal waits for the calls in flight; the second drops them, and they may be billed."""
+    """The first signal waits for the calls in flight; the second drops them, and they may be billed.
+
+    With `--json` the results so far are printed.
+    """
     for name in ("a", "b", "c"):
         write_case(tmp_path / "cases", name=name)
     held = threading.Event()
     server = standin(json.dumps(LAMP), faults=[None, Fault(hold=held), Fault(hold=held)])
     write_config({"x": light_entry(server, tmp_path)})
-    in_flight = 2 if options else 1
+    in_flight = 2 if "--workers" in options else 1
     arguments = ("llm-tester", "run", "--output", "out", *options)
     with started_script(*arguments, cwd=tmp_path, PYTHONUNBUFFERED="1") as (process, output):
         assert "[1/3]" in output.readline()
@@ -275,8 +278,11 @@ def test_an_interrupted_run_keeps_what_is_paid_for(
             process.send_signal(number)
         else:
             held.set()
-        assert "llm-tester run --resume --output out" in output.read()
+        rest = output.read()
+        assert "llm-tester run --resume --output out" in rest
         assert process.wait(20) == 130
+    if "--json" in options:
+        assert json.loads(rest[rest.index("\n{") :]) == json.loads((tmp_path / "out/results.json").read_text())
     saved = RunResult.load(tmp_path / "out/results.json")
     statuses = Counter(item.status for item in saved.results)
     assert statuses == Counter(ok=1 if drops else 1 + in_flight, failed=in_flight * drops, skipped=2 - in_flight)
