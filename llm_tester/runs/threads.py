@@ -4,7 +4,7 @@ import contextvars
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -15,7 +15,17 @@ from .journal import Journal
 from .results import CaseResult
 from .units import Unit, run_unit, skipped, worst_usd
 
-__all__ = ["CUT_OFF", "Finished", "Submitted", "Threads", "cut_off", "disk_problem", "dropped", "in_flight"]
+__all__ = [
+    "CUT_OFF",
+    "Finished",
+    "Submitted",
+    "Threads",
+    "cut_off",
+    "disk_problem",
+    "dropped",
+    "elsewhere",
+    "in_flight",
+]
 
 # A unit's index and its results.
 Finished = tuple[int, tuple[CaseResult, ...]]
@@ -24,6 +34,8 @@ CUT_OFF = "the run was interrupted during a call, which may be billed"
 
 # The places in this process that are making a live attempt.
 _calling: "set[_Place]" = set()
+# How many units other processes run for this one: a function for each run that has such processes.
+elsewhere: set[Callable[[], int]] = set()
 
 
 class _Place:
@@ -194,8 +206,8 @@ class Threads:
 
 
 def in_flight() -> int:
-    """How many live attempts the threads of this process are making."""
-    return len(_calling)
+    """How many live attempts this process is making, and how many units, live or not, others run for it."""
+    return len(_calling) + sum(count() for count in [*elsewhere])
 
 
 def disk_problem(results: Sequence[CaseResult], journal: Journal | None) -> str | None:

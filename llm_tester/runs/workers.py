@@ -16,7 +16,7 @@ from ..settings import settings
 from .journal import Journal, load_journal
 from .pools import Chunk, Done, Pool
 from .results import CaseResult, Place
-from .threads import CUT_OFF, Finished, cut_off, dropped
+from .threads import CUT_OFF, Finished, cut_off, dropped, elsewhere
 from .units import Unit
 
 __all__ = ["Chunks"]
@@ -90,6 +90,7 @@ class Chunks:
         return most, min(size, max(1, (config.requests_per_minute or size * most) // most))
 
     def __iter__(self) -> Iterator[Finished]:
+        elsewhere.add(self._under_way)
         self._fill()
         while self._pending or self._running:
             if self._pending:
@@ -113,7 +114,11 @@ class Chunks:
         self._pool.cancel()
         for future in [future for future in self._running if future.cancel()]:
             del self._running[future]
-        return sum(min(len(indices), chunk.threads) for chunk, indices, _ in self._running.values())
+        return self._under_way()
+
+    def _under_way(self) -> int:
+        """How many units run at most."""
+        return sum(min(len(indices), chunk.threads) for chunk, indices, _ in [*self._running.values()])
 
     def drop(self) -> list[Finished]:
         """The results of the units of chunks that are still under way; our own workers are ended."""
@@ -129,6 +134,7 @@ class Chunks:
 
     def close(self) -> None:
         """Lets go of the workers."""
+        elsewhere.discard(self._under_way)
         self._pool.end()
 
     def _fill(self) -> None:
