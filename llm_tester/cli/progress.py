@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from ..runs.comparison import counted
 from ..runs.results import CaseResult
+from ..runs.threads import in_flight
 from ..runs.units import under_ci
 from ..usage import format_sum
 from .console import console, say
@@ -30,13 +31,13 @@ class RunProgress:
     """Counts results as they come, and shows them.
 
     Args:
-        in_flight: gives the number of calls in flight; None if that is unknown.
+        flying: what to say before the number of calls in flight.
         quiet: whether to show nothing.
         verbose: whether to list each result.
     """
 
-    def __init__(self, in_flight: Callable[[], int] | None, *, quiet: bool, verbose: bool) -> None:
-        self._in_flight, self._quiet, self._verbose = in_flight, quiet, verbose
+    def __init__(self, flying: str = "", *, quiet: bool, verbose: bool) -> None:
+        self._flying, self._quiet, self._verbose = flying, quiet, verbose
         self._done = self._total = self._failed = self._unknown = 0
         self._spent = 0.0
         self._started = time.monotonic()
@@ -91,8 +92,8 @@ class RunProgress:
 
     def _state(self) -> str:
         """The cost so far, the calls in flight, the failures, and the time left at the pace until now."""
-        flying = [f"{self._in_flight()} in flight"] if self._in_flight else []
-        texts = [format_sum(self._spent, self._unknown), *flying, f"{self._failed} failed"]
+        flying = f"{self._flying}{in_flight()} in flight"
+        texts = [format_sum(self._spent, self._unknown), flying, f"{self._failed} failed"]
         if 0 < self._done < self._total:
             pace = (time.monotonic() - self._started) / self._done
             texts.append(f"{timedelta(seconds=round(pace * (self._total - self._done)))} left")

@@ -21,7 +21,6 @@ from ..runs.journal import JOURNAL, Done, load_journal
 from ..runs.results import KIND, RunResult
 from ..runs.shards import parse_shard
 from ..runs.summary import summarize
-from ..runs.threads import in_flight
 from ..settings import activate, settings
 from ..utils.cost_manager import COST_KIND, CostReport
 from ..utils.files import check_own, only_run_in
@@ -225,9 +224,9 @@ def _results(
     """Runs the cases; gives what is done, and why the run ended early if it did."""
     try:
         with cluster(options.dask, options.workers) as (executor, workers):
-            # The calls of other processes are not known here.
-            calls = in_flight if executor is None and (workers or 1) == 1 else None
-            progress = RunProgress(calls, quiet=options.quiet, verbose=options.verbose)
+            # Of the calls of other processes, only the limit is known here.
+            flying = "" if executor is None and (workers or 1) == 1 else "at most "
+            progress = RunProgress(flying, quiet=options.quiet, verbose=options.verbose)
             with progress.shown():
                 results = tester.run_tests(
                     options.modules,
