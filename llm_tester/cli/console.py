@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
-    from rich.table import Table
 
-__all__ = ["console", "plain_table", "printable", "say", "say_json"]
+__all__ = ["console", "printable", "say", "say_items", "say_json"]
 
 PIPE_WIDTH = 130
 # Control characters but for tab and line end, halves of surrogates, and what changes the direction of a text.
@@ -77,11 +76,28 @@ def say(text: str, style: str = "", *, err: bool = False) -> None:
     console(err=err).print(Text(text, style=style), soft_wrap=True)
 
 
-def plain_table(*heads: str) -> "Table":
-    """An empty table with these columns."""
+def say_items(
+    items: "Sequence[Any]", rows: "Iterable[Mapping[str, str]]", *, as_json: bool, numbers: "Collection[str]" = ()
+) -> None:
+    """Prints items as a table, or as JSON.
+
+    Args:
+        items: what the JSON has.
+        rows: what the table has: in each row, the text of each column by its head.
+        as_json: which of the two.
+        numbers: the heads of the columns that are aligned right.
+    """
+    if as_json:
+        say_json(items)
+        return
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(*heads)
-    table.box, table.pad_edge = box.SIMPLE_HEAD, False
-    return table
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for row in rows:
+        if not table.columns:
+            for head in row:
+                table.add_column(head, justify="right" if head in numbers else "left", overflow="fold")
+        table.add_row(*map(Text, row.values()))
+    console().print(table)

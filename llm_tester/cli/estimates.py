@@ -3,23 +3,18 @@
 from collections.abc import Sequence
 
 from ..estimate import Estimate
-from ..reports import terminal
 from ..usage import format_usd
-from .console import console, say, say_json
+from .console import say, say_items
 
 __all__ = ["show_estimates"]
 
+_NUMBERS = ("live calls", "replayed", "in", "out", "cost", "at most")
+
 
 def show_estimates(estimates: Sequence[Estimate], *, as_json: bool = False) -> None:
-    """Prints what a run would call and cost, by provider and model, and the sum; as JSON without the sum."""
-    if as_json:
-        say_json(estimates)
-        return
+    """Prints what a run would call and cost, by provider and model, as a table or JSON, and the sum."""
     say("dry run: nothing was called", "bold")
-    rows = list(map(_estimate_row, estimates))
-    refused = [name for name in ("skipped", "over budget") if any(row[name] != "0" for row in rows)]
-    heads = ("provider and model", "schema", "live calls", "replayed", *refused, "in", "out", "cost", "at most")
-    console().print(terminal.table(heads, rows))
+    say_items(estimates, map(_row, estimates), as_json=as_json, numbers=_NUMBERS)
     known = [item.cost_usd for item in estimates if item.cost_usd is not None]
     total = format_usd(sum(known), at_least=len(known) < len(estimates)) if known or not estimates else "unknown"
     say(f"{sum(item.live for item in estimates)} live calls, estimated cost {total}")
@@ -33,15 +28,13 @@ def show_estimates(estimates: Sequence[Estimate], *, as_json: bool = False) -> N
         say("≈: tokens counted from the texts; the others are those of the recordings")
 
 
-def _estimate_row(item: Estimate) -> dict[str, str]:
+def _row(item: Estimate) -> dict[str, str]:
     about = "≈" if item.counted else ""
     return {
         "provider and model": f"{item.provider}:{item.model}",
         "schema": ", ".join(item.schema_modes) or "—",
         "live calls": str(item.live),
         "replayed": str(item.replayed),
-        "skipped": str(item.skipped),
-        "over budget": str(item.over_budget),
         "in": f"{about}{item.prompt_tokens}",
         "out": f"{about}{item.completion_tokens}",
         "cost": format_usd(item.cost_usd),

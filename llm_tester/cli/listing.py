@@ -8,10 +8,9 @@ from ..cassettes import cassette_path
 from ..config import ProviderConfig, read_json
 from ..llm_tester import LLMTester
 from ..llms.provider_factory import EXTERNAL_FILE
-from ..reports import terminal
 from ..runs.cases import titles
 from ..settings import activate, settings
-from .console import console, say, say_json
+from .console import say, say_items
 
 __all__ = ["show_list"]
 
@@ -39,10 +38,7 @@ def show_list(cases: Path | None, config: Path | None, *, may_import: bool, as_j
         targets = [(name, entry.default() or "default") for name, entry in entries.items() if entry]
         notes = [*_code(folder, found, entries, external), *_addresses(entries)]
     units = list(_units(found, targets, recordings))
-    if as_json:
-        say_json(units)
-    else:
-        console().print(terminal.table(("case", "provider and model", "recorded"), map(_row, units)))
+    say_items(units, map(_row, units), as_json=as_json)
     for note in notes:
         say(note)
 
@@ -51,8 +47,8 @@ def _units(found: Iterable[tuple[str, str]], targets: list[tuple[str, str]], roo
     for module, title in found:
         for provider, model in targets or [("", "")]:
             is_recorded = bool(title and provider) and cassette_path(root, module, title, provider, model).is_file()
-            names = {"module": module, "case": title, "provider": provider, "model": model}
-            yield {**{name: value or None for name, value in names.items()}, "recorded": is_recorded}
+            names = {"module": module, "case": title or None, "provider": provider or None, "model": model or None}
+            yield {**names, "recorded": is_recorded}
 
 
 def _row(unit: dict[str, Any]) -> dict[str, str]:
@@ -64,11 +60,10 @@ def _row(unit: dict[str, Any]) -> dict[str, str]:
 def _external(path: Path) -> dict[str, str]:
     """The classes in external_providers.json, by provider."""
     entries = read_json(path) if path.is_file() else {}
-    return {name: _address(entry) for name, entry in entries.items()}
-
-
-def _address(entry: Any) -> str:
-    return f"{entry.get('module')}:{entry.get('class')}" if isinstance(entry, dict) else repr(entry)
+    return {
+        name: f"{entry.get('module')}:{entry.get('class')}" if isinstance(entry, dict) else repr(entry)
+        for name, entry in entries.items()
+    }
 
 
 def _code(

@@ -2,18 +2,25 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
+from .._price import Rates
 from ..errors import ConfigError
 from ..llms import llm_registry
-from ..pricing import Price, Quote
+from ..pricing import Quote
 from ..settings import activate, settings
-from .console import console, plain_table, say, say_json
+from .console import say, say_items
 
 __all__ = ["show_prices"]
+
+# The columns of rates, and where a price has them.
+_RATES = {
+    "in": "input",
+    "out": "output",
+    "cached in": "cached_input",
+    "cache write": "cache_write",
+    "reasoning": "reasoning",
+    "per request": "per_request",
+}
 
 
 def show_prices(target: str | None, config: Path | None, *, as_json: bool = False) -> None:
@@ -21,28 +28,21 @@ def show_prices(target: str | None, config: Path | None, *, as_json: bool = Fals
     activate(config)
     name, _, model = (target or "").partition(":")
     names = [name] if name else settings().enabled_names() or llm_registry.discover_providers()
-    quotes = [quote for provider_name in names for quote in _quotes(provider_name, model)]
-    documents: list[dict[str, Any]] = []
-    if as_json:
-        for name, asked, quote in quotes:
-            apart = [item._asdict() for item in quote.disagreement]
-            documents.append({"provider": name, "model": asked, **vars(quote), "disagreement": apart})
-        say_json(documents)
-        return
-    rates = ("in", "out", "cached in", "cache write", "reasoning", "per request")
-    table = plain_table("provider", "model", "source", *rates)
-    for column in table.columns[3:]:
-        column.justify = "right"
-    notes: list[str] = []
-    for provider_name, asked, quote in quotes:
-        _rows(table, provider_name, asked, quote)
-        notes += [
-            f"{provider_name}:{asked}: {item.rate}: {item.chosen} or {item.other}, {item.relative:.0%} apart"
-            for item in quote.disagreement
-        ]
-    console().print(table)
-    for note in notes:
-        say(f"disagree: {note}", style="yellow")
+    quotes = [quote for provider in names for quote in _quotes(provider, model)]
+    documents = [
+        {
+            "provider": provider,
+            "model": asked,
+            **vars(quote),
+            "disagreement": [item._asdict() for item in quote.disagreement],
+        }
+        for provider, asked, quote in quotes
+    ]
+    say_items(documents, (row for quote in quotes for row in _rows(*quote)), as_json=as_json, numbers=_RATES)
+    for provider, asked, quote in quotes:
+        for item in quote.disagreement:
+            values = f"{item.chosen} or {item.other}, {item.relative:.0%} apart"
+            say(f"disagree: {provider}:{asked}: {item.rate}: {values}", style="yellow")
     say(f"{settings().config.price_source} leads if the config has no price (price_source in the config)")
 
 
@@ -55,24 +55,17 @@ def _quotes(name: str, model: str) -> Iterator[tuple[str, str, Quote]]:
         yield name, asked, provider.price(asked)
 
 
-def _rows(table: Table, provider: str, model: str, quote: Quote) -> None:
-    if quote.chosen is None:
-        table.add_row(Text(provider), Text(model), "unknown", *["—"] * 6)
-        return
-    for label, price in (("", quote.chosen), ("next to it: ", quote.other)):
-        if price is not None:
-            first = [Text(provider), Text(model)] if not label else [Text(), Text()]
-            table.add_row(*first, Text(label + price.source), *_rates(price), style="dim" if label else "")
-            for tier in price.tiers:
-                rates = [tier.input, tier.output, tier.cached_input, tier.cache_write, tier.reasoning]
-                shown = [_rate(rate) for rate in rates]
-                table.add_row("", "", f"  above {tier.above_tokens} tokens in", *shown, "", style="dim")
+def _rows(provider: str, model: str, quote: Quote) -> Iterator[dict[str, str]]:
+    """The price of a model and that of the second source, each with its long-context rates."""
+    yield _row(quote.chosen, quote.chosen.source if quote.chosen else "unknown", provider, model)
+    if quote.other:
+        yield _row(quote.other, f"next to it: {quote.other.source}")
+    for price in filter(None, (quote.chosen, quote.other)):
+        for tier in price.tiers:
+            yield _row(tier, f"{price.source} above {tier.above_tokens} tokens in")
 
 
-def _rates(price: Price) -> list[str]:
-    rates = [price.input, price.output, price.cached_input, price.cache_write, price.reasoning]
-    return [*(_rate(rate) for rate in rates), _rate(price.per_request or None)]
-
-
-def _rate(rate: float | None) -> str:
-    return "—" if rate is None else f"{rate:g}"
+def _row(rates: Rates | None, source: str, provider: str = "", model: str = "") -> dict[str, str]:
+    found = {head: getattr(rates, field, None) for head, field in _RATES.items()}
+    texts = {head: "—" if rate is None else f"{rate:g}" for head, rate in found.items()}
+    return {"provider": provider, "model": model, "source": source, **texts}

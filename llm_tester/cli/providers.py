@@ -1,57 +1,58 @@
 """The command `providers`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.text import Text
-
 from ..llms import llm_registry
 from ..settings import activate, settings
-from .console import console, plain_table, say, say_json
+from .console import say, say_items
 
 __all__ = ["show_providers"]
 
 
 def show_providers(config: Path | None, *, as_json: bool = False) -> None:
-    """Prints a table of the providers, and what is wrong with those that cannot start, or both as JSON."""
+    """Prints a table of the providers, or JSON, and what is wrong with those that cannot start."""
     activate(config)
     active = settings()
     enabled = set(active.enabled_names())
-    infos = [llm_registry.get_provider_info(name) for name in llm_registry.discover_providers()]
-    if as_json:
-        say_json([{**info, "in_run": info["name"] in enabled} for info in infos])
-        return
-    table = plain_table("provider", "type", "default model", "schema", "login", "in a run")
-    problems: list[str] = []
+    infos = [
+        {**llm_registry.get_provider_info(name), "in_run": name in enabled}
+        for name in llm_registry.discover_providers()
+    ]
+    say_items(infos, map(_row, infos), as_json=as_json)
     for info in infos:
-        name = info["name"]
-        used = "yes" if name in enabled else "no"
-        if not info["available"]:
-            problems.append(f"{name} cannot start: {info['problem']}")
-            table.add_row(Text(name), Text("cannot start", style="red"), "—", "—", "—", used)
-            continue
-        if info["schema_problem"]:
-            problems.append(info["schema_problem"])
-        if _is_incomplete(info):
-            problems.append(f"{name}: {_login(info)}; {info['missing_key']}")
-        elif info["login_set"] and info["missing_key"]:
-            problems.append(f"{name}: {info['missing_key']}")
-        schema = info["schema_mode"] or "—"
-        cells = [name, info["provider_type"], info["default_model"] or "—", schema, _login_cell(info), used]
-        table.add_row(*(Text(cell) for cell in cells))
-    console().print(table)
-    for problem in problems:
-        say(problem, style="red")
+        for problem in _problems(info):
+            say(problem, style="red")
     say(f"config: {active.path or 'none; the package alone'}")
 
 
-def _is_incomplete(info: dict[str, Any]) -> bool:
-    """Whether a login of several parts lacks some; that is too long for a cell."""
-    return len(info["login_set"]) + len(info["login_missing"]) > 1 and bool(info["login_missing"])
+def _row(info: dict[str, Any]) -> dict[str, str]:
+    return {
+        "provider": info["name"],
+        "type": info.get("provider_type", "cannot start"),
+        "default model": info.get("default_model") or "—",
+        "schema": info.get("schema_mode") or "—",
+        "login": _login_cell(info) if info["available"] else "—",
+        "in a run": "yes" if info["in_run"] else "no",
+    }
+
+
+def _problems(info: dict[str, Any]) -> Iterator[str]:
+    if not info["available"]:
+        yield f"{info['name']} cannot start: {info['problem']}"
+        return
+    if info["schema_problem"]:
+        yield info["schema_problem"]
+    # A single variable that is not set is in the table.
+    if info["missing_key"] and (info["login_set"] or len(info["login_missing"]) > 1):
+        yield f"{info['name']}: {_login(info)}; {info['missing_key']}"
 
 
 def _login_cell(info: dict[str, Any]) -> str:
-    return "incomplete" if _is_incomplete(info) else _login(info)
+    """The state of the login; if it has several parts and lacks some, that is too long for a cell."""
+    is_long = info["login_missing"] and len(info["login_set"] + info["login_missing"]) > 1
+    return "incomplete" if is_long else _login(info)
 
 
 def _login(info: dict[str, Any]) -> str:

@@ -5,16 +5,16 @@ from pathlib import Path
 from ..cassettes.scan import scan, unused_files
 from ..errors import ConfigError
 from ..settings import activate, settings
+from . import COMPLETE, INCOMPLETE
 from .console import say, say_json
 
 __all__ = ["list_unused", "scan_cassettes"]
 
 
-def scan_cassettes(paths: tuple[Path, ...], config: Path | None, *, as_json: bool = False) -> bool:
-    """Prints the keys that are in recordings, as lines or JSON; returns whether there are any."""
+def scan_cassettes(paths: tuple[Path, ...], config: Path | None, *, as_json: bool = False) -> int:
+    """Prints the keys that are in recordings, as lines or JSON; gives the exit code."""
     activate(config)
-    active = settings()
-    chosen = paths or (active.folder("cassettes"),)
+    chosen = paths or (settings().folder("cassettes"),)
     for path in chosen:
         if not path.exists():
             raise ConfigError(f"{path}: there is no such file or directory")
@@ -24,30 +24,25 @@ def scan_cassettes(paths: tuple[Path, ...], config: Path | None, *, as_json: boo
     for find in finds:
         say(f"{find.path}:{find.line}: {find.what}", style="red")
     say(f"{len(finds)} found in {', '.join(str(path) for path in chosen)}")
-    return bool(finds)
+    return INCOMPLETE if finds else COMPLETE
 
 
-def list_unused(cases: Path | None, config: Path | None) -> bool:
-    """Replays every case, and prints the interactions and the files that none of them asked for."""
+def list_unused(cases: Path | None, config: Path | None) -> int:
+    """Replays every case, and prints the interactions and the files that none asked for; gives the exit code."""
     from ..cassettes import Cassette
     from ..llm_tester import LLMTester
     from ..runs.units import unused_interactions
 
     activate(config)
     tester = LLMTester([f"{name}:*" for name in settings().enabled_names()], cases)
-    used: set[Path] = set()
-    count = 0
-    for unit in tester.units(record="none"):
-        if not unit.path.is_file():
-            continue
-        used.add(unit.path.absolute())
-        left = unused_interactions(unit)
-        for interaction in left:
-            request = interaction.request
-            say(f"{unit.path}: {request['method']} {request['uri']}: nothing asks for it")
-        count += len(left)
-    for path in unused_files(tester.cassettes, used):
-        say(f"{path}: no case uses it, {len(Cassette(path).interactions)} interactions")
-        count += 1
-    say(f"{count} unused in {tester.cassettes}")
-    return bool(count)
+    units = [unit for unit in tester.units(record="none") if unit.path.is_file()]
+    lines = [
+        f"{unit.path}: {interaction.request['method']} {interaction.request['uri']}: nothing asks for it"
+        for unit in units
+        for interaction in unused_interactions(unit)
+    ]
+    for path in unused_files(tester.cassettes, {unit.path.absolute() for unit in units}):
+        lines.append(f"{path}: no case uses it, {len(Cassette(path).interactions)} interactions")
+    for line in [*lines, f"{len(lines)} unused in {tester.cassettes}"]:
+        say(line)
+    return INCOMPLETE if lines else COMPLETE
