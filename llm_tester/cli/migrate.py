@@ -9,13 +9,15 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from pydantic import BaseModel
 
 from ..config import ModelConfig, ProviderConfig, read_json
 from ..errors import ConfigError
 from .console import say
 
-__all__ = ["Migration", "migrate", "migrate_project"]
+__all__ = ["migrate_project"]
 
 # Where a project, or a checkout of the original itself, keeps its folders.
 _HOMES = ("", "src", "src/pydantic_llm_tester", "llm_tester")
@@ -33,29 +35,12 @@ _INSTEAD = {
 }
 
 
-class Migration(NamedTuple):
-    """What was taken over.
-
-    Attributes:
-        config: the config that was written.
-        cases: the directory of the cases that was written.
-        warnings: what was left out, each with its file, its place and what to do instead.
-    """
-
-    config: Path
-    cases: Path
-    warnings: list[str]
-
-
-def migrate(source: Path, target: Path) -> Migration:
-    """Writes a config and a copy of the cases of a pydantic-llm-tester project.
+def migrate_project(source: Path, target: Path) -> None:
+    """Writes a config and a copy of the cases of a pydantic-llm-tester project, and prints what was left out.
 
     Args:
         source: the project's directory.
         target: the directory to write to.
-
-    Returns:
-        What was written, and what was left out.
 
     Raises:
         ConfigError: the project has no config or no cases, a file of it cannot be read, or something would be
@@ -82,7 +67,10 @@ def migrate(source: Path, target: Path) -> Migration:
         config.write_text(text + "\n", encoding="utf-8")
     except (OSError, ValueError) as error:
         raise ConfigError(f"{target}: the project cannot be copied there whole ({error})") from error
-    return Migration(config, cases, warnings)
+    for warning in warnings:
+        say(f"warning: {warning}", style="yellow")
+    say(f"wrote {config} and {cases}")
+    say(f"now: cd {target} && llm-tester run")
 
 
 def _modules(source: Path, given: Mapping[str, Any]) -> Path:
@@ -99,46 +87,41 @@ def _modules(source: Path, given: Mapping[str, Any]) -> Path:
 def _providers(
     source: Path, path: Path, given: Mapping[str, Any], warnings: list[str]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    files = {
-        file.parent.name: file for home in _HOMES for file in source.glob(f"{home}/llms/*/config.json".lstrip("/"))
-    }
+    files = {file.parent.name: file for home in _HOMES for file in (source / home).glob("llms/*/config.json")}
     entries = _object(path, "providers", given.get("providers", {}))
     for name in {**entries, **files}:
-        fields: dict[str, Any] = {}
-        if name in files:
-            fields |= _fields(files[name], "", name, read_json(files[name]), warnings)
         own = _object(path, f"providers.{name}", entries.get(name, {}))
+        fields = _fields(files[name], "", name, read_json(files[name]), warnings) if name in files else {}
         fields |= _fields(path, f"providers.{name}.", name, own, warnings)
         if name.startswith("mock"):
             fields["provider_type"] = "mock"
-        if "default_model" in fields:
+        if "default_model" in fields and "models" in fields:
             # A default that is named and one that is marked would be two.
-            fields["models"] = [{**model, "default": False} for model in fields.get("models", ())]
-        yield (
-            name,
-            {key: value for key, value in fields.items() if value != []} | {"enabled": own.get("enabled") is True},
-        )
+            fields["models"] = [{**model, "default": False} for model in fields["models"]]
+        yield name, {**fields, "enabled": own.get("enabled") is True}
 
 
 def _fields(path: Path, place: str, name: str, given: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
-    known = ProviderConfig.model_fields.keys() - {"name", "models"}
-    fields = {key: value for key, value in given.items() if key in known and value is not None}
-    for key in given.keys() - known - {"name", "models", "llm_models"}:
-        warnings += _left_out(path, place + key, given[key])
+    """What a provider's entry has that means something here, with the models' names without the provider's."""
+    others = {key: value for key, value in given.items() if key not in ("name", "models", "llm_models")}
+    fields = _known(ProviderConfig, path, place, others, warnings)
     for number, model in enumerate(given.get("llm_models") or given.get("models") or []):
-        model = _object(path, f"{place}models[{number}]", model)
-        kept = {key: value for key, value in model.items() if key in ModelConfig.model_fields}
-        for key in model.keys() - kept.keys():
-            warnings += _left_out(path, f"{place}models[{number}].{key}", model[key])
-        fields.setdefault("models", []).append(kept | {"name": _bare(name, model.get("name", ""))})
+        where = f"{place}models[{number}]"
+        known = _known(ModelConfig, path, f"{where}.", _object(path, where, model), warnings)
+        known["name"] = str(model.get("name", "")).removeprefix(f"{name}:")
+        fields.setdefault("models", []).append(known)
     if "default_model" in fields:
-        fields["default_model"] = _bare(name, fields["default_model"])
+        fields["default_model"] = str(fields["default_model"]).removeprefix(f"{name}:")
     return fields
 
 
-def _bare(provider: str, model: str) -> str:
-    """The model's name without the provider's in front of it."""
-    return model.removeprefix(f"{provider}:")
+def _known(
+    form: type[BaseModel], path: Path, place: str, given: Mapping[str, Any], warnings: list[str]
+) -> dict[str, Any]:
+    """The fields that a class has; warns of the others."""
+    for key in given.keys() - form.model_fields.keys():
+        warnings += _left_out(path, place + key, given[key])
+    return {key: value for key, value in given.items() if key in form.model_fields and value is not None}
 
 
 def _settings(path: Path, given: Mapping[str, Any]) -> Iterator[str]:
@@ -147,9 +130,9 @@ def _settings(path: Path, given: Mapping[str, Any]) -> Iterator[str]:
         for part, value in parts.items():
             place = f"{key}.{part}".rstrip(".")
             if key == "py_models" and isinstance(value, dict):
-                left = {field: found for field, found in value.items() if (field, found) != ("enabled", True)}
-                for field, found in left.items():
-                    yield from _left_out(path, f"{place}.{field}", found or "false")
+                for field, found in value.items():
+                    if (field, found) != ("enabled", True):
+                        yield from _left_out(path, f"{place}.{field}", found)
             elif place != "test_settings.py_models_path":
                 yield from _left_out(path, place, value)
 
@@ -180,12 +163,3 @@ def _object(path: Path, place: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: {place}: found {value!r}, expected an object")
     return value
-
-
-def migrate_project(source: Path, target: Path) -> None:
-    """Migrates a project, and prints what was left out and written."""
-    done = migrate(source, target)
-    for warning in done.warnings:
-        say(f"warning: {warning}", style="yellow")
-    say(f"wrote {done.config} and {done.cases}")
-    say(f"now: cd {target} && llm-tester run")
