@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from ..runs.comparison import counted
 from ..runs.results import CaseResult
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-__all__ = ["RunProgress", "say_of_end", "waiting"]
+__all__ = ["RunProgress", "say_on_stderr", "waiting"]
 
 # Without a terminal, so many lines come in all.
 _LINES = 10
@@ -53,14 +53,10 @@ class RunProgress:
             self._unknown += result.usage.total_cost is None
         score = "" if result.accuracy is None else f" {result.accuracy:.1f}"
         what = [f"{result.title} {result.column}: {result.status}{score}"] if self._verbose else []
-        try:
-            if not self._bar and (is_due or self._verbose):
-                what.append(self._state())
-            if what and not self._quiet:
-                say(f"[{done}/{total}] {'; '.join(what)}", err=True)
-        except OSError:
+        if not self._bar and (is_due or self._verbose):
+            what.append(self._state())
+        if what and not self._quiet and not say_on_stderr(f"[{done}/{total}] {'; '.join(what)}"):
             # The output is no longer read (`2>&1 | head`, a terminal that was closed).
-            _silence(sys.stderr)
             signal.raise_signal(signal.SIGINT)
 
     @contextmanager
@@ -102,17 +98,15 @@ class RunProgress:
 
 def waiting(calls: int) -> None:
     """Says that an interrupted run waits for calls in flight."""
-    say_of_end(f"waiting for {counted(calls, 'call')} in flight; Ctrl-C again drops what is not answered")
+    say_on_stderr(f"waiting for {counted(calls, 'call')} in flight; Ctrl-C again drops what is not answered")
 
 
-def say_of_end(text: str, style: str = "") -> None:
-    """Prints a line about the end of a run on standard error, if that is still read."""
+def say_on_stderr(text: str, style: str = "") -> bool:
+    """Prints a line on standard error; gives whether that is still read."""
     try:
         say(text, style, err=True)
     except OSError:
-        _silence(sys.stderr)
-
-
-def _silence(stream: TextIO) -> None:
-    with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), stream.fileno())
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stderr.fileno())
+        return False
+    return True

@@ -27,7 +27,7 @@ from ..utils.files import check_own, only_run_in
 from . import COMPLETE, INCOMPLETE, INTERRUPTED
 from ._cluster import cluster
 from .console import console, say, say_json
-from .progress import RunProgress, say_of_end, waiting
+from .progress import RunProgress, say_on_stderr, waiting
 from .report import check_reports, write_junit, write_reports
 
 __all__ = ["Options", "check_outputs", "run", "say_written"]
@@ -265,10 +265,10 @@ def _end(options: Options, results: RunResult, problems: Iterable[str | None]) -
     """Says how to go on with a run that was interrupted, or whose replies cannot be kept; gives the exit code."""
     again, problem = _again("--resume"), "\n".join(filter(None, problems))
     if problem:
-        say_of_end(f"stopped, because what is paid for cannot be kept: {problem}", "red")
-        say_of_end(f"spent: {results.spent_text}; to run the rest once there is room: {again}")
+        say_on_stderr(f"stopped, because what is paid for cannot be kept: {problem}", "red")
+        say_on_stderr(f"spent: {results.spent_text}; to run the rest once there is room: {again}")
     else:
-        say_of_end(f"interrupted; what was done is saved; to run the rest: {again}")
+        say_on_stderr(f"interrupted; what was done is saved; to run the rest: {again}")
     if options.json:
         say_json(results.to_json())
     return INCOMPLETE if problem else INTERRUPTED
@@ -298,7 +298,7 @@ def _interruptible(output: Path) -> Iterator[None]:
             yield
         except KeyboardInterrupt:
             how = f"; to go on: {_again('--resume')}" if (output / JOURNAL).exists() else ""
-            say_of_end(f"interrupted{how}")
+            say_on_stderr(f"interrupted{how}")
             click.get_current_context().exit(INTERRUPTED)
 
 

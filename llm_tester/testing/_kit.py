@@ -90,36 +90,29 @@ class Guard:
         return {"status": 421, "headers": {}, "body": b""}
 
 
-class _Server(ThreadingHTTPServer):
-    def __init__(self, replies: list[Reply]) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.replies = iter(replies)
-        self.last = replies[-1]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-
-    def _answer(self) -> None:
-        self.rfile.read(int(self.headers.get("content-length", 0)))
-        status, headers, body = next(self.server.replies, self.server.last)
-        self.send_response(status)
-        for name, values in headers.items():
-            for value in values:
-                self.send_header(name, value)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_GET = do_POST = _answer  # noqa: N815
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keeps the test's output clean."""
-
-
 @contextlib.contextmanager
 def served(replies: list[Reply]) -> Iterator[str]:
-    with _Server(replies) as server:
+    """Serves replies in turn, and the last one again and again; yields the address."""
+    left = iter(replies)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            status, headers, body = next(left, replies[-1])
+            self.send_response(status)
+            for name, values in headers.items():
+                for value in values:
+                    self.send_header(name, value)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST  # noqa: N815
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Keeps the test's output clean."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

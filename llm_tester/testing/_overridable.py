@@ -19,28 +19,18 @@ __all__ = ["cassette_of", "llm_before_record", "llm_before_replay", "llm_cassett
 Hook = Callable[["Interaction"], "Interaction | None"] | None
 
 
-def _place(item: pytest.Item) -> tuple[Path, Path]:
-    """The directory of a test module's cassettes, and the cassette that is named after a test of it."""
+def cassette_of(item: pytest.Item, directory: Path, name: str | None) -> Path:
+    """A test's cassette in a directory; without a name, the one that is named after the test."""
     from ..cassettes import cassette_path
 
-    root, parts = item.path.parent / "cassettes", [item.path.stem]
-    if central := item.config.getini("llm_cassette_dir"):
-        root = item.config.rootpath / central
-        parts = list(Path(item.nodeid.partition("::")[0]).with_suffix("").parts)
+    if name is not None:
+        return directory / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     names = [node.name for node in item.listchain() if node.path == item.path and not isinstance(node, pytest.File)]
     plain = getattr(item, "originalname", None)
     if plain and item.name.startswith(f"{plain}["):
         # A directory for the function, and in it a file for each set of parameters.
         names[-1:] = [plain, item.name[len(plain) + 1 : -1]]
-    return cassette_path(root, *parts, "any").parent, cassette_path(root, *parts, *names)
-
-
-def cassette_of(item: pytest.Item, directory: Path, name: str | None) -> Path:
-    """A test's cassette in a directory; without a name, the one that is named after the test."""
-    if name is not None:
-        return directory / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
-    usual, own = _place(item)
-    return directory / own.relative_to(usual)
+    return cassette_path(directory, *names)
 
 
 @pytest.fixture
@@ -50,10 +40,18 @@ def llm_cassette_dir(request: pytest.FixtureRequest) -> str | Path:
     By default `cassettes/<test module>` next to the module, for a case the config's `cassettes`, and for the contract
     kit the directory of its module. A relative path is taken from pytest's rootdir.
     """
-    item = request.node
+    from ..cassettes import cassette_path
+
+    item: pytest.Item = request.node
     if isinstance(item, CaseItem):
         return item.unit.cassettes
-    return item.path.parent if hasattr(request.cls, "kit_directory") else _place(item)[0]
+    if hasattr(request.cls, "kit_directory"):
+        return item.path.parent
+    root, parts = item.path.parent / "cassettes", [item.path.stem]
+    if central := item.config.getini("llm_cassette_dir"):
+        root = item.config.rootpath / central
+        parts = list(Path(item.nodeid.partition("::")[0]).with_suffix("").parts)
+    return cassette_path(root, *parts).with_suffix("")
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import pytest
@@ -58,14 +58,8 @@ ROUNDS = 5
 _TOTALS = frozenset({"totaltokens", "totaltokencount"})
 _TOLD_BY_REPLAY = {"elapsed_seconds", "replayed", "recorded_at"}
 
-_A_DOLLAR: Mapping[str, float | None] = {
-    "cost_input": 1.0,
-    "cost_output": 1.0,
-    "cost_cached_input": None,
-    "cost_cache_write": None,
-    "cost_reasoning": None,
-    "cost_per_request": 0.0,
-}
+_RATES = [name for name in ModelConfig.model_fields if name.startswith("cost_")]
+_A_DOLLAR = {**dict.fromkeys(_RATES), "cost_input": 1.0, "cost_output": 1.0, "cost_per_request": 0.0}
 
 
 class _Case(NamedTuple):

@@ -1113,7 +1113,7 @@ class TestCases:
         for mode in ("once", "new_episodes", "all", "rewrite"):
             result = run("-k", "lamp", "--llm-record", mode, "-rs")
             result.assert_outcomes(skipped=1, deselected=1)
-            result.stdout.fnmatch_lines(["SKIPPED * cannot be recorded without a key: set OWN_API_KEY in *"])
+            result.stdout.fnmatch_lines(["SKIPPED * cannot be recorded without a key: own: * set OWN_API_KEY in *"])
         assert stand_in.requests == []
         monkeypatch.setenv("OWN_API_KEY", "own-key-0123456789")
         run("-k", "lamp", "--llm-record", "once").assert_outcomes(passed=1, deselected=1)
