@@ -336,8 +336,9 @@ class LLMTester:
         found = self.discover_test_cases(modules) if cases is None else given(cases, tuple(modules))
         targets = self.targets(models)
         if not targets:
-            why = "\n".join(self.problems.values()) or "no provider is enabled or named; enable or name one"
-            raise ConfigError(f"nothing to run: {why}")
+            where = settings().path or Path.cwd() / "config.json"
+            none = f"{where}: no provider is enabled or named; see `llm-tester init` and `llm-tester providers`"
+            raise ConfigError("nothing to run: " + ("\n".join(self.problems.values()) or none))
         units = [self._unit(case, *target, record, repeats) for case in found for target in targets]
         return [unit.model_copy(update={"through_the_wire": True}) for unit in units] if through_the_wire else units
 
