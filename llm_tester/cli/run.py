@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from ..cassettes.network import Offline, network
 from ..cassettes.temporary import remove_stale
-from ..errors import ConfigError, ResultsError
+from ..errors import ResultsError
 from ..llm_tester import LLMTester, RunInterrupted
 from ..reports import terminal
 from ..runs.baseline import compare_runs, find_baseline
@@ -77,7 +77,9 @@ def run(options: Options) -> int:
         previous = _last(options)
         options = _continued(options, done, previous)
         with _network(options.record):
-            tester, earlier = _tester(options), _baseline(options)
+            wanted = options.providers or settings().enabled_names()
+            tester = LLMTester(wanted, options.cases, cassettes=options.cassettes)
+            earlier = _baseline(options)
             if options.dry_run:
                 return _estimate(options, tester, previous)
             check_outputs(options.output, options.junit_path)
@@ -157,22 +159,6 @@ def _network(record: str) -> AbstractContextManager[None]:
     if record != "none":
         return nullcontext()
     return network.offline(Offline("`--record none` only replays", settings().config.allow))
-
-
-def _tester(options: Options) -> LLMTester:
-    active = settings()
-    wanted = options.providers or tuple(active.enabled_names())
-    if not wanted:
-        where = active.path or Path.cwd() / "config.json"
-        found = "no provider is enabled there" if active.path else "there is no such file"
-        raise ConfigError(
-            f"{where}: {found}. `llm-tester init` writes a config with a sample that runs; or name a provider "
-            "with -p, and see `llm-tester providers`"
-        )
-    tester = LLMTester(wanted, options.cases, cassettes=options.cassettes)
-    if not tester.manager.provider_instances:
-        raise ConfigError("no provider could start:\n" + "\n".join(tester.manager.initialization_errors.values()))
-    return tester
 
 
 def _baseline(options: Options) -> RunResult | None:
