@@ -8,7 +8,6 @@ import functools
 import json
 import os
 import re
-from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -55,11 +54,9 @@ def say_json(document: Any) -> None:
         document: the text, or what to make it of; pydantic models and dataclasses may be in it.
     """
     if not isinstance(document, str):
+        from pydantic_core import to_jsonable_python
 
-        def plain(item: Any) -> Any:
-            return item.model_dump() if hasattr(item, "model_dump") else vars(item) if is_dataclass(item) else str(item)
-
-        document = json.dumps(document, indent=1, ensure_ascii=False, default=plain)
+        document = json.dumps(document, indent=1, ensure_ascii=False, default=to_jsonable_python)
     click.echo(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", document.rstrip("\n")))
 
 

@@ -131,21 +131,17 @@ class ContractSetup:
 
     def _recorded(self, path: Path) -> tuple[BaseLLM, str, UsageData]:
         """The provider on a stand-in, and its answer, recorded."""
-        guard = Guard()
-        with self.standin() as url:
-            provider = self._made(api_base=url, max_attempts=1)
-            try:
-                with use_cassette(path, "rewrite", origin="stand-in: the contract kit"), inject(guard):
-                    text, usage = self._ask(provider)
-            finally:
-                if guard.strays:
-                    problem = (
-                        f"{self.provider} calls {guard.strays[0]}, not the api_base of its entry (self.config.api_base)"
-                    )
-                    if self.cassette:
-                        pytest.skip(f"{problem}; {self.cassette} holds what was recorded from there")
-                    pytest.fail(problem, pytrace=False)
-        return provider, text, usage
+        guard, origin = Guard(), "stand-in: the contract kit"
+        try:
+            with self.standin() as url, use_cassette(path, "rewrite", origin=origin), inject(guard):
+                provider = self._made(api_base=url, max_attempts=1)
+                return provider, *self._ask(provider)
+        finally:
+            if guard.strays:
+                problem = f"{self.provider} calls {guard.strays[0]}, not the api_base of its entry"
+                if self.cassette:
+                    pytest.skip(f"{problem}; {self.cassette} holds what was recorded from there")
+                pytest.fail(f"{problem} (self.config.api_base)", pytrace=False)
 
     def _answered(self, *, record: bool = False) -> tuple[BaseLLM, str, UsageData]:
         """The provider, and its answer: replayed if it uses HTTP."""
