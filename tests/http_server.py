@@ -59,17 +59,18 @@ class Server:
 
     Args:
         answer: gives the reply to a request. What it raises closes the connection, and is raised again at the end.
+        port: where it listens, 0 for a free one.
 
     Attributes:
         seen: the requests so far.
         url: the address, `http://127.0.0.1:PORT`.
     """
 
-    def __init__(self, answer: Callable[[Seen], Reply] = echo) -> None:
+    def __init__(self, answer: Callable[[Seen], Reply] = echo, port: int = 0) -> None:
         self.answer = answer
         self.seen: list[Seen] = []
         self.errors: list[BaseException] = []
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self._listening = socket.create_server(("127.0.0.1", port), backlog=1024)
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self.port: int = self._listening.getsockname()[1]

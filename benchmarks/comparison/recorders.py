@@ -11,12 +11,10 @@ The tools raise errors of their own kinds, so this catches all and counts them b
 
 import asyncio
 import contextvars
-import http.server
 import importlib
 import json
 import sys
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+from http_server import Reply, Seen, Server
 
 TOOL = sys.argv[1]
 BODY = "--body" in sys.argv
@@ -36,23 +37,11 @@ KEYS = {
 }
 
 
-class Echo(http.server.BaseHTTPRequestHandler):
+def echo(seen: Seen) -> Reply:
     """Answers with what was asked, and with one of the keys."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        said = {"said": body["prompt"], "note": KEYS["echoed by the reply"] if "password" in body else ""}
-        data = json.dumps(said).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        """Keeps quiet."""
+    body = seen.json()
+    said = {"said": body["prompt"], "note": KEYS["echoed by the reply"] if "password" in body else ""}
+    return Reply(json.dumps(said).encode())
 
 
 def cassette(path: Path, mode: str) -> Any:
@@ -115,11 +104,7 @@ def counted(outcomes: Any) -> Counter[str]:
     return found
 
 
-def main() -> None:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}/v1"
-    folder = Path(tempfile.mkdtemp())
+def record(url: str, folder: Path) -> None:
     for name, run in (("threads", in_threads), ("tasks", in_tasks)):
         print(f"{name}, recording:", dict(run(url, folder / name, "once")))
     with cassette(folder / "drift.yaml", "once"):
@@ -131,8 +116,13 @@ def main() -> None:
             httpx.post(url, params={"key": KEYS["URL parameter key"]}, json=body, headers=headers)
     except Exception as error:  # noqa: BLE001
         print("keys:", error)
-    server.shutdown()
-    server.server_close()
+
+
+def main() -> None:
+    folder = Path(tempfile.mkdtemp())
+    with Server(echo) as server:
+        url = f"{server.url}/v1"
+        record(url, folder)
     for name, run in (("threads", in_threads), ("tasks", in_tasks)):
         print(f"{name}, replaying:", dict(run(url, folder / name, "none")))
     file = folder / "keys.yaml"

@@ -6,7 +6,6 @@
 """
 
 import argparse
-import http.server
 import json
 import os
 import re
@@ -14,14 +13,16 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
+from functools import partial
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+from http_server import Reply, Seen, Server
 
 PORT = 8399
 KEY = "sk-proj-comparison-not-a-real-key-000000000000"
-
-asked: list[str] = []
 
 
 def answer(body: dict[str, Any]) -> dict[str, Any]:
@@ -36,52 +37,32 @@ def answer(body: dict[str, Any]) -> dict[str, Any]:
     return {**head, "choices": [choice], "usage": usage}
 
 
-def serve(seconds: float) -> http.server.ThreadingHTTPServer:
-    """Serves in threads; each reply takes some seconds."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            asked.append(body["model"])
-            time.sleep(seconds)
-            data = json.dumps(answer(body)).encode()
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            """Keeps quiet."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
+def reply(seen: Seen, seconds: float) -> Reply:
+    """A reply that takes some seconds."""
+    time.sleep(seconds)
+    return Reply(json.dumps(answer(seen.json())).encode())
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=0)
     parser.add_argument("--kill-after", type=int, default=0, help="kill the command after so many requests")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
-    serve(options.seconds)
     address = f"http://127.0.0.1:{PORT}/v1"
     environment = {**os.environ, "OPENAI_BASE_URL": address, "OPENAI_API_BASE": address, "OPENAI_API_KEY": KEY}
     started = time.monotonic()
-    process = subprocess.Popen(options.command, env=environment, start_new_session=True)
-    while process.poll() is None:
-        if options.kill_after and len(asked) >= options.kill_after:
-            os.killpg(process.pid, signal.SIGKILL)
-        time.sleep(0.005)
+    with Server(partial(reply, seconds=options.seconds), PORT) as server:
+        process = subprocess.Popen(options.command, env=environment, start_new_session=True)
+        while process.poll() is None:
+            if options.kill_after and len(server.seen) >= options.kill_after:
+                os.killpg(process.pid, signal.SIGKILL)
+            time.sleep(0.005)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu, seconds = used.ru_utime + used.ru_stime, time.monotonic() - started
-    said = f"{len(asked)} requests, {cpu:.1f} s of CPU, {seconds:.1f} s, exit code {process.returncode}"
+    said = f"{len(server.seen)} requests, {cpu:.1f} s of CPU, {seconds:.1f} s, exit code {process.returncode}"
     print("served:", said, file=sys.stderr)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

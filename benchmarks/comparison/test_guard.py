@@ -1,37 +1,28 @@
 """What reaches a server although the test only replays: pytest -s with each recorder's own options."""
 
 import contextlib
-import http.server
 import socket
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+from http_server import Reply, Server
+
 pytestmark = [pytest.mark.vcr, pytest.mark.llm_cassette]
-reached: list[str] = []
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Notes each path."""
-
-    def do_GET(self) -> None:
-        reached.append(self.path)
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """The server's address; says at the end what came."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    print("\nreached the server:", reached or "nothing")
+    with Server(lambda seen: Reply()) as server:
+        yield server.url
+    print("\nreached the server:", [seen.path for seen in server.seen] or "nothing")
 
 
 def test_httpx(url: str) -> None:
