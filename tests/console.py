@@ -117,12 +117,12 @@ def reader_environment(**more: str) -> dict[str, str]:
     """The tests' environment, which has no key in it, without the options of the outer pytest and its workers.
 
     A reader has neither Hypothesis, whose plugin takes pytest a second to import, nor libraries that were imported
-    before pytest could rewrite their assertions. A worker of xdist is a new interpreter that imports LiteLLM: one is
-    enough here, and test_pytest_plugin.py runs two.
+    before pytest could rewrite their assertions. A worker of xdist is a new interpreter that imports LiteLLM: `-n auto`
+    starts none here, and test_pytest_plugin.py runs two.
     """
     outer = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
     options = "-p no:hypothesispytest -W ignore::pytest.PytestAssertRewriteWarning"
-    return {**outer, "PYTEST_ADDOPTS": options, "PYTEST_XDIST_AUTO_NUM_WORKERS": "1", **more}
+    return {**outer, "PYTEST_ADDOPTS": options, "PYTEST_XDIST_AUTO_NUM_WORKERS": "0", **more}
 
 
 def run_script(
