@@ -1,5 +1,6 @@
-"""Shell completion, asked for as a shell asks: the console script, with click's variables."""
+"""Shell completion, asked for as a shell asks: with click's variables, and once from bash itself."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -7,10 +8,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from conftest import ROOT
 from console import SCRIPTS, reader_environment, run_script
 from doc_pages import FENCE
 from sample_cases import write_case
+
+import llm_tester.cli.completion  # noqa: F401 (as the console script does if a shell asks)
+from llm_tester.__main__ import main
 
 PACKAGED = ["anthropic", "google", "mistral", "mock", "openai", "pydantic_ai"]
 
@@ -33,9 +38,10 @@ def project(tmp_path: Path) -> Path:
 def offered(shell: str, words: str, word: int, cwd: Path, **environment: str) -> list[str]:
     """What a shell is offered for a word of a line."""
     asked = {"_LLM_TESTER_COMPLETE": f"{shell}_complete", "COMP_WORDS": words, "COMP_CWORD": str(word)}
-    done = run_script("llm-tester", cwd=cwd, **asked, **environment)
-    assert done.returncode == 0, done.stdout
-    return done.stdout.split()
+    with contextlib.chdir(cwd):
+        done = CliRunner().invoke(main, prog_name="llm-tester", env={**asked, **environment})
+    assert done.exit_code == 0, done.output
+    return done.output.split()
 
 
 def values(words: str, cwd: Path, **environment: str) -> list[str]:
