@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal, Self
@@ -13,18 +13,19 @@ from .cassettes import check_mode
 from .errors import ConfigError
 from .llms import llm_registry
 from .llms.budget import Budget, spending
-from .runs.again import due, kept
-from .runs.asynchronous import in_thread
+from .runs.again import Gathered, count, due
 from .runs.cases import Case, discover, given
 from .runs.comparison import RunComparison
-from .runs.execution import Ended, RunInterrupted, execute, work_of
+from .runs.execution import RunInterrupted, RunStop, Take, Work, execute, given_stop, in_thread
 from .runs.journal import Done, Head, Journal, load_journal
-from .runs.results import CaseResult, RunResult, Shard
+from .runs.results import CaseResult, RunResult
 from .runs.shards import part_of
+from .runs.threads import Threads
 from .runs.units import Unit, run_unit, worst_usd
 from .settings import activate, settings
 from .utils.cost_manager import CostReport, CostTracker
 from .utils.files import check_folder
+from .utils.lean import lean
 from .utils.provider_manager import ProviderManager
 
 __all__ = ["LLMTester", "RunInterrupted"]
@@ -110,9 +111,10 @@ class LLMTester:
         }
         return {**self.manager.initialization_errors, **idle}
 
-    def _untried(self, previous: RunResult) -> dict[str, str]:
-        """Of the problems of earlier results, those of providers that this tester does not have."""
-        return {name: problem for name, problem in previous.problems.items() if name not in self.manager.providers}
+    def _problems_with(self, previous: RunResult | None) -> dict[str, str]:
+        """The problems, with those of earlier results whose providers this tester does not have."""
+        earlier = previous.problems.items() if previous else ()
+        return {**{name: problem for name, problem in earlier if name not in self.manager.providers}, **self.problems}
 
     def _enabled(self, name: str) -> list[str]:
         return [model.name for model in self.manager.provider_instances[name].config.models if model.enabled]
@@ -230,66 +232,12 @@ class LLMTester:
         )
         part, every = part_of(every, shard, previous)
         units = due(every, previous, missing=done is not None) if previous else every
-        old = kept(previous, every, whole=not modules)
-        if previous and not done and not units and len(old.results) == len({item.place for item in previous.results}):
+        gathered = Gathered(previous, every, whole=not modules, resumed=done is not None)
+        if previous and not done and not units and gathered.holds_all_of(previous):
             return previous
-        started, run_id = time.perf_counter(), done.head.run_id if done else self.costs.start_run()
-        head = done.head if done else self._head(run_id, modules, models, record, repeats, max_cost, part, previous)
-        if done:
-            self._count_done(done, every, budget)
-        if log:
-            log.resumed() if done else log.begin(head)
-        fresh: dict[int, tuple[CaseResult, ...]] = {}
-
-        def so_far() -> RunResult:
-            whole = old.with_fresh(units, fresh)
-            whole = whole.in_order(every) if done else whole
-            return RunResult(
-                run_id=run_id,
-                started_at=head.started_at,
-                seconds=round(time.perf_counter() - started, 3),
-                record=record,
-                repeats=repeats,
-                max_cost=max_cost,
-                **self.costs.spent_by(run_id),
-                shard=part,
-                problems={**(self._untried(previous) if previous else {}), **self.problems},
-                **whole.fields(),
-            )
-
-        def take(index: int, results: tuple[CaseResult, ...]) -> None:
-            fresh[index] = tuple(result.of_run(run_id) for result in results)
-            for result in fresh[index]:
-                self._count(run_id, result)
-            for number, result in enumerate(fresh[index], units[index].first):
-                if on_result:
-                    on_result(result, (len(fresh) - 1) * repeats + number, len(units) * repeats)
-
-        configs = {name: instance.config for name, instance in self.manager.provider_instances.items()}
-        try:
-            with spending(budget):
-                execute(lambda: work_of(units, concurrency, executor, workers, configs, log), take, log, on_wait)
-        except Ended as ended:
-            raise RunInterrupted(so_far(), ended.problem) from ended
-        return so_far()
-
-    arun_tests = in_thread(run_tests)
-    """What `run_tests` does, for an event loop; see `runs.asynchronous.in_thread`."""
-
-    def _head(
-        self,
-        run_id: str,
-        modules: tuple[str, ...],
-        models: Mapping[str, str] | None,
-        record: str,
-        repeats: int,
-        max_cost: float | None,
-        part: Shard | None,
-        previous: RunResult | None,
-    ) -> Head:
-        """What a journal says of a run; the arguments are those of `run_tests`."""
-        return Head(
-            run_id=run_id,
+        started = time.perf_counter()
+        head = Head(
+            run_id=self.costs.start_run(),
             columns=(*(f"{name}:{model}" for name, model in self.targets(models)), *self.problems),
             modules=modules,
             record=record,
@@ -298,6 +246,64 @@ class LLMTester:
             shard=part,
             base=previous.run_id if previous else None,
         )
+        if done:
+            head = head.model_copy(update={"run_id": done.head.run_id, "started_at": done.head.started_at})
+            self._count_done(done, every, budget)
+        if log:
+            log.resumed() if done else log.begin(head)
+        take, stop = self._take(head, units, gathered, on_result), given_stop.get() or RunStop()
+        with spending(budget):
+            execute(lambda: self._work(units, concurrency, executor, workers, log), take, log, stop, on_wait)
+        run = RunResult(
+            **head.shared(),
+            **self.costs.spent_by(head.run_id),
+            **gathered.fields(units),
+            seconds=round(time.perf_counter() - started, 3),
+            problems=self._problems_with(previous),
+        )
+        if stop.asked:
+            raise RunInterrupted(run, stop.problem)
+        return run
+
+    arun_tests = in_thread(run_tests)
+    """What `run_tests` does, for an event loop; see `runs.execution.in_thread`."""
+
+    def _take(self, head: Head, units: list[Unit], gathered: Gathered, on_result: Progress | None) -> Take:
+        """What adds the results of a unit to those of the run, counts what they cost, and says that they came."""
+        taken = 0
+
+        def take(index: int, results: tuple[CaseResult, ...]) -> None:
+            nonlocal taken
+            unit, fresh = units[index], tuple(result.of_run(head.run_id) for result in results)
+            gathered.add(unit, fresh)
+            for result in fresh:
+                self._count(head.run_id, result)
+            before, taken = taken * head.repeats, taken + 1
+            for number, result in enumerate(fresh, before + unit.first):
+                if on_result:
+                    on_result(result, number, len(units) * head.repeats)
+
+        return take
+
+    def _work(
+        self, units: list[Unit], concurrency: int, executor: Executor | None, workers: int | None, log: Journal | None
+    ) -> Work:
+        """Where units are run; the arguments are those of `run_tests`."""
+        if isinstance(executor, ThreadPoolExecutor | None) and (executor or (workers or 1) == 1):
+            return Threads(units, concurrency, log, executor)
+        if any(unit.case.directory is None for unit in units):
+            raise ConfigError(
+                "cases made in Python run in threads, because other processes read a case from its files; leave out "
+                "workers and the executor, or write the cases into cases.jsonl next to a model.py"
+            )
+        # Only here: threads need none of what other processes need.
+        from .runs.pools import OwnPool, Pool
+        from .runs.workers import Chunks
+
+        threads = concurrency if executor else -(-concurrency // (workers or 1))
+        pool = Pool(executor) if executor else OwnPool(workers or 1)
+        configs = {name: instance.config for name, instance in self.manager.provider_instances.items()}
+        return Chunks(units, pool, workers, threads, configs, log)
 
     def _count_done(self, done: Done, units: list[Unit], budget: Budget | None) -> None:
         """Counts what a run spent before it ended early; a call that was in flight then may be billed."""
@@ -339,11 +345,12 @@ class LLMTester:
             where = settings().path or Path.cwd() / "config.json"
             none = f"{where}: no provider is enabled or named; see `llm-tester init` and `llm-tester providers`"
             raise ConfigError("nothing to run: " + ("\n".join(self.problems.values()) or none))
-        units = [self._unit(case, *target, record, repeats) for case in found for target in targets]
-        return [unit.model_copy(update={"through_the_wire": True}) for unit in units] if through_the_wire else units
+        return [self._unit(case, *target, record, repeats, through_the_wire) for case in found for target in targets]
 
-    def _unit(self, case: Case, provider: str, model: str, record: str, repeats: int) -> Unit:
-        return Unit(
+    def _unit(
+        self, case: Case, provider: str, model: str, record: str, repeats: int, through_the_wire: bool = False
+    ) -> Unit:
+        unit = Unit(
             case=case,
             provider=provider,
             model=model,
@@ -352,15 +359,12 @@ class LLMTester:
             repeats=repeats,
             config=settings().path,
             options=self._options,
+            through_the_wire=through_the_wire,
         )
+        return lean(unit)
 
     def _count(self, run_id: str, result: CaseResult) -> None:
-        case = f"{result.name}.{result.variant}" if result.variant else result.name
-        if result.usage is not None:
-            self.costs.add(run_id, result.module, case, result.usage)
-        elif result.status == "failed":
-            place = (run_id, result.module, case, result.provider, result.model)
-            self.costs.add_failed(*place, result.unanswered, result.failed_cost)
+        count(self.costs, run_id, result)
 
     def generate_report(
         self,

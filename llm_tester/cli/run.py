@@ -254,7 +254,8 @@ def _end(options: Options, results: RunResult, problems: Iterable[str | None]) -
         say_on_stderr(f"stopped, because what is paid for cannot be kept: {problem}", "red")
         say_on_stderr(f"spent: {results.spent_text}; to run the rest once there is room: {again}")
     else:
-        say_on_stderr(f"interrupted; what was done is saved; to run the rest: {again}")
+        rest = f"; to run the rest: {again}" if results.incomplete() else ""
+        say_on_stderr(f"interrupted; what was done is saved{rest}")
     if options.json:
         say_json(results.to_json())
     return INCOMPLETE if problem else INTERRUPTED

@@ -1,42 +1,30 @@
 """Runs units until they are done or the run is interrupted.
 
 The first Ctrl-C starts nothing more, and waits for the calls in flight, because they are paid for. The second one drops
-them.
+them. In an event loop, cancelling the task does the same.
 """
 
 import contextlib
+import contextvars
+import functools
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
-from typing import Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
-from ..config import ProviderConfig
-from ..errors import ConfigError
-from ..llms.rates import stoppable
-from .asynchronous import RunStop, given_stop
+from ..llms.rates import Stop, stoppable
 from .journal import Journal
 from .results import CaseResult, RunResult
-from .threads import Finished, Submitted, Threads, disk_problem
-from .units import Unit
+from .threads import Finished, disk_problem
 
-__all__ = ["Ended", "RunInterrupted", "Take", "Work", "execute", "work_of"]
+__all__ = ["RunInterrupted", "RunStop", "Take", "Work", "execute", "given_stop", "in_thread"]
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 # Gets the index of a unit that is done, and its results.
 Take = Callable[[int, tuple[CaseResult, ...]], None]
-
-
-class Ended(Exception):
-    """The run ended early.
-
-    Args:
-        problem: why; None if it was interrupted.
-    """
-
-    def __init__(self, problem: str | None) -> None:
-        super().__init__(problem or "the run was interrupted")
-        self.problem = problem
 
 
 class RunInterrupted(KeyboardInterrupt):
@@ -52,6 +40,25 @@ class RunInterrupted(KeyboardInterrupt):
         self.results, self.problem = results, problem
 
 
+class RunStop(Stop):
+    """Whether a run has been asked to end, and what lets it see that.
+
+    Attributes:
+        end: ends the wait of the run for its calls.
+        problem: why the run ended by itself; None if it was interrupted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.end: Callable[[], None] = lambda: None
+        self.problem: str | None = None
+
+    def ask(self) -> None:
+        """Asks the run to end; if it was asked before, without its calls in flight."""
+        self.asked += 1
+        self.end()
+
+
 class Work(Protocol):
     """Units that are run somewhere; see `threads.Threads` for its methods."""
 
@@ -59,38 +66,15 @@ class Work(Protocol):
     def end(self) -> None: ...
     def cancel(self) -> int: ...
     def drop(self) -> list[Finished]: ...
-    def close(self) -> None: ...
-
-
-def work_of(
-    units: Sequence[Unit],
-    concurrency: int,
-    executor: Executor | None,
-    workers: int | None,
-    configs: Mapping[str, ProviderConfig],
-    journal: Journal | None,
-) -> Work:
-    """Where units are run; the arguments are those of `LLMTester.run_tests`."""
-    if isinstance(executor, ThreadPoolExecutor):
-        return Submitted(units, executor, journal)
-    if executor or (workers or 1) > 1:
-        if any(unit.case.directory is None for unit in units):
-            raise ConfigError(
-                "cases made in Python run in threads, because other processes read a case from its files; leave out "
-                "workers and the executor, or write the cases into cases.jsonl next to a model.py"
-            )
-        # Only here: threads need none of what other processes need.
-        from .pools import GivenPool, OwnPool
-        from .workers import Chunks
-
-        threads = concurrency if executor else -(-concurrency // (workers or 1))
-        pool = GivenPool(executor) if executor else OwnPool(workers or 1)
-        return Chunks(units, pool, workers, threads, configs, journal)
-    return Threads(units, concurrency, journal)
+    def close(self) -> object: ...
 
 
 def execute(
-    work_in: Callable[[], Work], take: Take, journal: Journal | None, on_wait: Callable[[int], None] | None
+    work_in: Callable[[], Work],
+    take: Take,
+    journal: Journal | None,
+    stop: RunStop,
+    on_wait: Callable[[int], None] | None = None,
 ) -> None:
     """Runs units, and gives each one's results to `take` as they are done.
 
@@ -98,39 +82,39 @@ def execute(
         work_in: makes the work, in the context in which its calls can be stopped.
         take: gets the results; if it raises `KeyboardInterrupt`, that is a Ctrl-C.
         journal: to which the work adds what is done; None if there is none.
+        stop: says afterwards whether the run ended early: it was interrupted, or there is no place on the disk for
+            what it pays for.
         on_wait: called with the number of calls in flight that an interrupted run waits for.
-
-    Raises:
-        Ended: the run was interrupted, or there is no place on the disk for what it pays for.
     """
-    stop, problem = given_stop.get() or RunStop(), None
     with stoppable(stop):
         work = work_in()
     stop.end = work.end
     with _interrupting(stop):
         try:
-            for is_last in (False, True):
-                try:
-                    # It may have been asked to end before it began.
-                    for index, results in work if is_last or not stop.asked else ():
-                        take(index, results)
-                        if not stop.asked and (problem := disk_problem(results, journal)):
-                            stop.asked = 1
-                            break
-                except KeyboardInterrupt:
-                    stop.asked += 1
-                if not stop.asked:
-                    return
-                if not is_last:
-                    in_flight = work.cancel()
-                    stop.wake()
-                    if in_flight and on_wait:
-                        on_wait(in_flight)
-            for index, results in work.drop():
-                take(index, results)
+            # It may have been asked to end before it began.
+            if not stop.asked:
+                _take_all(work, take, journal, stop)
+            if stop.asked:
+                in_flight = work.cancel()
+                stop.wake()
+                if in_flight and on_wait:
+                    on_wait(in_flight)
+                _take_all(work, take, journal, stop)
+                for index, results in work.drop():
+                    take(index, results)
         finally:
             work.close()
-    raise Ended(problem)
+
+
+def _take_all(work: Work, take: Take, journal: Journal | None, stop: RunStop) -> None:
+    try:
+        for index, results in work:
+            take(index, results)
+            if not stop.asked and (problem := disk_problem(results, journal)):
+                stop.asked, stop.problem = 1, problem
+                return
+    except KeyboardInterrupt:
+        stop.asked += 1
 
 
 @contextlib.contextmanager
@@ -149,3 +133,39 @@ def _interrupting(stop: RunStop) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# That of the run that the context will start; None if the run makes its own.
+given_stop: contextvars.ContextVar[RunStop | None] = contextvars.ContextVar("llm_tester_given_stop", default=None)
+
+
+def in_thread(run: Callable[Arguments, Result]) -> Callable[Arguments, Coroutine[Any, Any, Result]]:
+    """The same for an event loop: it runs in a thread, in the caller's context.
+
+    If its task is cancelled, the run starts nothing more and waits for the calls in flight; if the task is cancelled
+    once more, it drops them. The `CancelledError` then has the `RunInterrupted` with what was done as its `__cause__`.
+
+    Args:
+        run: `LLMTester.run_tests`. Its callbacks are called in the thread.
+    """
+
+    @functools.wraps(run)
+    async def run_in_thread(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        import asyncio
+
+        stop, context, cancelled = RunStop(), contextvars.copy_context(), None
+        context.run(given_stop.set, stop)
+        # Not `asyncio.to_thread`: cancelling that leaves the thread, and what it pays for, to itself.
+        work = functools.partial(run, *args, **kwargs)
+        future = asyncio.get_running_loop().run_in_executor(None, context.run, work)
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError as error:
+                cancelled = error
+                stop.ask()
+        if cancelled:
+            raise cancelled from future.exception()
+        return future.result()
+
+    return run_in_thread

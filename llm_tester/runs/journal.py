@@ -55,6 +55,11 @@ class Head(Record):
     shard: Shard | None = None
     base: str | None = None
 
+    def shared(self) -> dict[str, Any]:
+        """What it has in common with the results of its run."""
+        names = ("run_id", "started_at", "record", "repeats", "max_cost", "shard")
+        return {name: getattr(self, name) for name in names}
+
 
 class Journal:
     """Appends to a journal. It can be pickled, and any number of threads and processes of a machine may append.
@@ -78,8 +83,7 @@ class Journal:
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("wb") as file:
-                file.write(_line(head.model_dump(mode="json")).lstrip())
+            self.path.write_bytes(_line(head.model_dump(mode="json")).lstrip())
         except OSError as error:
             raise ResultsError(f"{self.path}: cannot be written ({error}); nothing was sent") from error
 
@@ -146,24 +150,17 @@ class Done(NamedTuple):
         cases: the cases of the units that are done.
         results: all results, in the order in which they came; a unit that was run again has several.
         lost: for each live attempt that was in flight when the run ended early, its place.
-        before: how many of the results, and of the lost attempts, were there when the run last went on.
     """
 
     head: Head
     cases: dict[CaseKey, CaseRecord]
     results: list[CaseResult]
     lost: list[Place]
-    before: tuple[int, int]
 
     @property
-    def latest(self) -> dict[Place, tuple[CaseResult, ...]]:
+    def by_unit(self) -> dict[Place, tuple[CaseResult, ...]]:
         """The last results of each unit."""
         return _by_unit(self.results)
-
-    @property
-    def since(self) -> tuple[dict[Place, tuple[CaseResult, ...]], list[Place]]:
-        """The results of each unit, and the lost attempts, since the run last went on."""
-        return _by_unit(self.results[self.before[0] :]), self.lost[self.before[1] :]
 
     def over(self, base: RunResult | None) -> RunResult:
         """The results so far.
@@ -173,17 +170,9 @@ class Done(NamedTuple):
         """
         head, fits = self.head, base is not None and base.run_id in (self.head.base, self.head.run_id)
         cases = {case.key: case for case in base.cases} if base and fits else {}
-        results: dict[Place, tuple[CaseResult, ...]] = {}
-        for result in base.results if base and fits else ():
-            results[result.place] = (*results.get(result.place, ()), result)
-        results |= self.latest
+        results = _by_unit(base.results if base and fits else ()) | self.by_unit
         return RunResult(
-            run_id=head.run_id,
-            started_at=head.started_at,
-            record=head.record,
-            repeats=head.repeats,
-            max_cost=head.max_cost,
-            shard=head.shard,
+            **head.shared(),
             problems=base.problems if base and fits else {},
             cases=tuple({**cases, **self.cases}.values()),
             results=tuple(result for group in results.values() for result in group),
@@ -198,8 +187,12 @@ def _by_unit(results: Sequence[CaseResult]) -> dict[Place, tuple[CaseResult, ...
     return found
 
 
-def load_journal(path: Path) -> Done | None:
+def load_journal(path: Path, *, since_resumed: bool = False) -> Done | None:
     """Reads a journal, whatever byte it was cut off at.
+
+    Args:
+        path: the file.
+        since_resumed: whether to leave out what was done before the run last went on.
 
     Returns:
         What it holds; None if there is none, or not even its first line is whole.
@@ -216,7 +209,7 @@ def load_journal(path: Path) -> Done | None:
     first = _head(path, head, is_cut=not lines)
     if first is None:
         return None
-    done, in_flight = Done(first, {}, [], [], (0, 0)), list[Place]()
+    done, in_flight = Done(first, {}, [], []), list[Place]()
     for entry in _entries(lines):
         if entry.case:
             done.results.extend(result.of_run(first.run_id) for result in entry.results)
@@ -227,7 +220,8 @@ def load_journal(path: Path) -> Done | None:
         else:
             done.lost.extend(in_flight)
             in_flight = []
-            done = done._replace(before=(len(done.results), len(done.lost)))
+            if since_resumed:
+                done = Done(first, {}, [], [])
     done.lost.extend(in_flight)
     return done
 

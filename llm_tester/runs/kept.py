@@ -11,22 +11,22 @@ import importlib.metadata
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
 from ..cassettes.context import current, injected_faults
 from ..errors import ResultsError
-from ..llms._attachments import File
 from ..llms._schema import schema_text
 from ..llms.base import BaseLLM
 from ..settings import settings
 from ..usage import UsageData
 from ..utils.files import write_own
+from .cases import Case
 from .results import Record
 
 __all__ = ["KEPT_SUFFIX", "Kept", "KeptReply", "fingerprint", "is_keepable", "kept_path", "load_kept", "save_kept"]
@@ -123,21 +123,21 @@ def is_keepable(provider: BaseLLM) -> bool:
     return own and provider.uses_http and current() is None and not injected_faults()
 
 
-def fingerprint(
-    provider: BaseLLM, model: str, texts: Sequence[str], files: Sequence[File], wanted: type[BaseModel], cassette: Path
-) -> str | None:
+def fingerprint(provider: BaseLLM, model: str, case: Case, cassette: Path) -> str | None:
     """A digest of everything that makes the replies of a cassette.
 
     Args:
         provider: the provider.
         model: the name of the model.
-        texts: what is sent besides the entry: prompt and source.
-        files: the files that go along.
-        wanted: the class to extract into.
+        case: what is sent besides the entry, and the class to extract into.
         cassette: the recording.
 
     Returns:
-        The digest; None if there is no recording, or no one knows the model.
+        The digest; None if there is no recording.
+
+    Raises:
+        UnknownModelError: no one knows the model.
+        CaseError: a file or the class cannot be read.
 
     How the class is sent follows from the entry, the model, the class and the versions; to ask for it would import
     the libraries.
@@ -146,24 +146,34 @@ def fingerprint(
         recording = cassette.read_bytes()
     except OSError:
         return None
-    config, known = settings().config, provider.get_model_config(model)
-    if known is None:
-        return None
+    config, name = settings().config, provider.resolve(model).name
+    environment = tuple(sorted(_environment(provider.config.provider_type, name)))
     made_from = {
+        **_of_model(provider, name, environment, config.price_source),
         "format": _FORMAT,
-        "versions": _versions(provider.config.provider_type, known.name),
-        "environment": sorted(_environment(provider.config.provider_type, known.name)),
-        "class": f"{type(provider).__mro__[1].__module__}:{type(provider).__mro__[1].__qualname__}",
-        "entry": provider.config.model_dump(mode="json", exclude={"fallback"}),
-        "model": known.model_dump(mode="json"),
-        "price": asdict(provider.price(model)) | {"source": config.price_source},
-        "texts": list(texts),
-        "files": [[file.path.name, file.media_type, _digest(file.data())] for file in files],
-        "schema": schema_text(wanted),
+        "texts": [case.prompt, case.source],
+        "files": [[file.path.name, file.media_type, _digest(file.data())] for file in case.attachments()],
+        "schema": schema_text(case.model_class()),
         "ignore": list(config.ignore),
         "recording": _digest(recording),
     }
     return _digest(json.dumps(made_from, sort_keys=True, default=_plain))
+
+
+@functools.lru_cache(maxsize=64)
+def _of_model(
+    provider: BaseLLM, model: str, environment: tuple[tuple[str, str], ...], price_source: str
+) -> dict[str, Any]:
+    """What makes the replies of a model, whatever it is asked; the same for all its cases."""
+    config, kind, known = provider.config, type(provider).__mro__[1], provider.get_model_config(model)
+    return {
+        "versions": _versions(config.provider_type, model),
+        "environment": environment,
+        "class": f"{kind.__module__}:{kind.__qualname__}",
+        "entry": config.model_dump(mode="json", exclude={"fallback"}),
+        "model": known and known.model_dump(mode="json"),
+        "price": asdict(provider.price(model)) | {"source": price_source},
+    }
 
 
 def _plain(value: object) -> object:

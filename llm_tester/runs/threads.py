@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from ..cassettes.forks import lock_of
 from ..errors import StorageError
@@ -18,7 +18,6 @@ from .units import Unit, run_unit, skipped, worst_usd
 __all__ = [
     "CUT_OFF",
     "Finished",
-    "Submitted",
     "Threads",
     "cut_off",
     "disk_problem",
@@ -39,9 +38,9 @@ elsewhere: set[Callable[[], int]] = set()
 
 
 class _Place:
-    """A unit's place among those that run at once, in threads of ours or of a user's pool."""
+    """A unit's place among those that run at once; only in threads of ours it can be lent."""
 
-    def __init__(self, unit: Unit, journal: Journal | None, threads: "Threads | None" = None) -> None:
+    def __init__(self, unit: Unit, journal: Journal | None, threads: "Threads | None") -> None:
         self.unit, self._journal, self._threads = unit, journal, threads
         self.attempts = 0
 
@@ -58,31 +57,18 @@ class _Place:
             if self._journal:
                 self._journal.started(self.unit)
 
-    @contextmanager
-    def aside(self) -> Iterator[None]:
+    def aside(self) -> AbstractContextManager[None]:
         """Lends the place to another unit while this one waits."""
-        if self._threads:
-            self._threads.lend()
-        try:
-            yield
-        finally:
-            if self._threads:
-                self._threads.take_back()
+        return self._threads.lending() if self._threads else nullcontext()
 
     def run(self) -> tuple[CaseResult, ...]:
         """Runs the unit, and adds its results to the journal."""
-        kept: list[CaseResult] = []
-
-        def keep(result: CaseResult) -> None:
-            kept.append(result)
-            if self._journal:
-                self._journal.finished(self.unit, [result])
-
         with seated(self):
-            results = run_unit(self.unit, keep)
-        if self._journal and len(kept) < len(results):
-            self._journal.finished(self.unit, results[len(kept) :])
-        return results
+            return run_unit(self.unit, self._keep)
+
+    def _keep(self, result: CaseResult) -> None:
+        if self._journal:
+            self._journal.finished(self.unit, [result])
 
 
 class Threads:
@@ -96,10 +82,18 @@ class Threads:
         units: the units.
         concurrency: how many run at once.
         journal: where to add what is done; None for nowhere.
+        pool: a user's threads, which get all units at once; None for threads of ours.
     """
 
-    def __init__(self, units: Sequence[Unit], concurrency: int, journal: Journal | None = None) -> None:
-        self._units, self._concurrency, self._journal = units, concurrency, journal
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        concurrency: int,
+        journal: Journal | None = None,
+        pool: ThreadPoolExecutor | None = None,
+    ) -> None:
+        self._units, self._journal, self._pool = units, journal, pool
+        self._concurrency = self._free = len(units) if pool else concurrency
         self._context = contextvars.copy_context()
         self._changed = lock_of(threading.Condition)
         self._waiting: dict[str, deque[int]] = {}
@@ -107,7 +101,8 @@ class Threads:
             self._waiting.setdefault(unit.provider, deque()).append(index)
         self._under_way = dict.fromkeys(self._waiting, 0)
         self._running: dict[int, _Place] = {}
-        self._free, self._returning = concurrency, 0
+        self._submitted: list[Future[None]] = []
+        self._returning = 0
         self._done: queue.SimpleQueue[tuple[int, tuple[CaseResult, ...] | BaseException] | None] = queue.SimpleQueue()
         self._left = len(units)
 
@@ -133,8 +128,9 @@ class Threads:
             How many calls are in flight.
         """
         with self._changed:
-            self._left -= sum(map(len, self._waiting.values()))
+            self._left -= sum(map(len, self._waiting.values())) + sum(task.cancel() for task in self._submitted)
             self._waiting.clear()
+            self._submitted.clear()
             return sum(place.calling for place in self._running.values())
 
     def drop(self) -> list[Finished]:
@@ -147,23 +143,22 @@ class Threads:
             places = list(self._running.items())
         return finished + [(index, dropped(place.unit, place.attempts)) for index, place in places if place.attempts]
 
-    def close(self) -> None:
-        """Starts no more units."""
-        self.cancel()
+    close = cancel
 
-    def lend(self) -> None:
-        """Gives a place to another unit."""
+    @contextmanager
+    def lending(self) -> Iterator[None]:
+        """Gives a place to another unit, and then waits for one before any unit that has not started."""
         with self._changed:
             self._give_up()
-
-    def take_back(self) -> None:
-        """Waits for a place, before any unit that has not started."""
-        with self._changed:
-            self._returning += 1
-            self._changed.wait_for(lambda: self._free)
-            self._returning -= 1
-            self._free -= 1
-            self._fill()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._returning += 1
+                self._changed.wait_for(lambda: self._free)
+                self._returning -= 1
+                self._free -= 1
+                self._fill()
 
     def _give_up(self) -> None:
         self._free += 1
@@ -173,8 +168,11 @@ class Threads:
     def _fill(self) -> None:
         while self._free > self._returning and (index := self._next()) is not None:
             self._free -= 1
-            # A daemon, so that a process that ends does not wait for a call.
-            threading.Thread(target=self._work, args=(index,), daemon=True).start()
+            if self._pool:
+                self._submitted.append(self._pool.submit(self._work, index))
+            else:
+                # A daemon, so that a process that ends does not wait for a call.
+                threading.Thread(target=self._work, args=(index,), daemon=True).start()
 
     def _next(self) -> int | None:
         ready = [name for name, units in self._waiting.items() if units and self._under_way[name] < self._concurrency]
@@ -183,7 +181,7 @@ class Threads:
         name = min(ready, key=lambda name: (self._under_way[name], self._waiting[name][0]))
         self._under_way[name] += 1
         index = self._waiting[name].popleft()
-        self._running[index] = _Place(self._units[index], self._journal, self)
+        self._running[index] = _Place(self._units[index], self._journal, None if self._pool else self)
         return index
 
     def _work(self, index: int | None) -> None:
@@ -239,48 +237,3 @@ def dropped(unit: Unit, attempts: int) -> tuple[CaseResult, ...]:
     """
     worst = worst_usd(unit)
     return cut_off(unit, CUT_OFF, attempts, None if worst is None else worst * attempts)
-
-
-class Submitted:
-    """Runs units in a user's thread pool, each in the context of the caller; as `Threads`.
-
-    Args:
-        units: the units.
-        pool: the thread pool.
-        journal: where to add what is done; None for nowhere.
-    """
-
-    def __init__(self, units: Sequence[Unit], pool: ThreadPoolExecutor, journal: Journal | None = None) -> None:
-        self._done: queue.SimpleQueue[Future[tuple[CaseResult, ...]] | None] = queue.SimpleQueue()
-        self._futures: dict[Future[tuple[CaseResult, ...]], tuple[int, _Place]] = {}
-        for index, unit in enumerate(units):
-            place = _Place(unit, journal)
-            self._futures[pool.submit(contextvars.copy_context().run, place.run)] = index, place
-        for future in self._futures:
-            future.add_done_callback(self._done.put)
-
-    def __iter__(self) -> Iterator[Finished]:
-        while self._futures and (future := self._done.get()):
-            index, _ = self._futures.pop(future)
-            if not future.cancelled():
-                yield index, future.result()
-
-    def end(self) -> None:
-        """As that of `Threads`."""
-        self._done.put(None)
-
-    def cancel(self) -> int:
-        """As that of `Threads`."""
-        for future in self._futures:
-            future.cancel()
-        return sum(place.calling for _, place in self._futures.values())
-
-    def drop(self) -> list[Finished]:
-        """As that of `Threads`; the calls go on, because the pool is not ours."""
-        return [
-            (index, dropped(place.unit, place.attempts)) for index, place in self._futures.values() if place.attempts
-        ]
-
-    def close(self) -> None:
-        """Starts no more units."""
-        self.cancel()

@@ -3,17 +3,15 @@
 import json
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
-
 from ..cassettes import Cassette, Interaction, RecordMode, cassette_path, check_mode, hooks, live, use_cassette
 from ..cassettes.network import Offline, network
-from ..cassettes.secrets import default_scrubber
+from ..cassettes.secrets import Scrubber, default_scrubber
 from ..errors import BudgetError, CaseError, CassetteMismatch, ConfigError, LLMTesterError, ProviderError, StoppedError
 from ..llms import llm_registry
 from ..llms.base import BaseLLM
@@ -153,43 +151,50 @@ def run_unit(unit: Unit, keep: Callable[[CaseResult], None] | None = None) -> tu
 
     Args:
         unit: the unit.
-        keep: gets each result that no cassette keeps, as soon as it is known.
+        keep: gets each result as soon as it is known.
 
     Returns:
         A result for each repeat.
     """
     results: list[CaseResult] = []
-    try:
-        activate(unit.config)
-        with _network(unit):
-            _run(unit, results, keep)
-    except (Exception, CassetteMismatch, SystemExit) as error:  # noqa: BLE001 (each unit fails by itself)
-        # The cassette cannot be used, so no other repeat can run.
-        results += [_failed(unit, number, error) for number in _repeats(unit)[len(results) :]]
+    for result in _results(unit):
+        results.append(result)
+        if keep:
+            keep(result)
     return tuple(results)
 
 
-def _network(unit: Unit) -> AbstractContextManager[None]:
-    """Refuses all connections if the unit may only replay."""
-    if unit.record != "none":
-        return nullcontext()
-    return network.offline(Offline("the record mode is none", settings().config.allow))
+def _results(unit: Unit) -> Iterator[CaseResult]:
+    left = iter(_repeats(unit))
+    try:
+        activate(unit.config)
+        offline = network.offline(Offline("the record mode is none", settings().config.allow))
+        # Nothing may go out by any way if the unit may only replay.
+        with offline if unit.record == "none" else nullcontext():
+            for result in _run(unit):
+                yield result
+                next(left)
+    except (Exception, CassetteMismatch, SystemExit) as error:  # noqa: BLE001 (each unit fails by itself)
+        # The cassette cannot be used, so no other repeat can run.
+        for number in left:
+            yield _failed(unit, number, error)
 
 
-def _run(unit: Unit, results: list[CaseResult], keep: Callable[[CaseResult], None] | None) -> None:
-    """Appends the results of a unit, each when it is known."""
+def _run(unit: Unit) -> Iterator[CaseResult]:
     provider = llm_registry.get_llm_provider(unit.provider)
     if provider is None:
         raise ConfigError(f"there is no provider {unit.provider!r}")
     provider.resolve(unit.model)
     made_from = _fingerprint(unit, provider)
     if made_from and (kept := _kept(unit, made_from)):
-        results += [_of_kept(unit, number, kept) for number in _repeats(unit)]
+        for number in _repeats(unit):
+            yield _of_kept(unit, number, provider, kept)
         return
     planned = plan(unit, provider)
     if planned.skip:
-        results += skipped(unit, planned.skip, unit.command("once"))
+        yield from skipped(unit, planned.skip, unit.command("once"))
         return
+    results: list[CaseResult] = []
     may_record = bool(planned.mode and planned.live)
     with recording(unit.path) if may_record else nullcontext():
         if may_record:
@@ -198,8 +203,7 @@ def _run(unit: Unit, results: list[CaseResult], keep: Callable[[CaseResult], Non
         with _opened(unit, planned, provider) as cassette:
             for number in _repeats(unit):
                 results.append(_run_once(unit, number, provider, cassette))
-                if keep and cassette is None:
-                    keep(results[-1])
+                yield results[-1]
     if made_from and unit.record != "none" and not under_ci():
         _keep(unit, made_from, results)
 
@@ -275,10 +279,7 @@ def _fingerprint(unit: Unit, provider: BaseLLM) -> str | None:
     if unit.record in ("off", "all", "rewrite") or not is_keepable(provider) or hooks.current() != hooks.Hooks():
         return None
     try:
-        case = unit.case
-        return fingerprint(
-            provider, unit.model, (case.prompt, case.source), case.attachments(), case.model_class(), unit.path
-        )
+        return fingerprint(provider, unit.model, unit.case, unit.path)
     except LLMTesterError:
         # The call fails for the same reason, and that becomes the result.
         return None
@@ -290,12 +291,10 @@ def _kept(unit: Unit, made_from: str) -> Kept | None:
     return kept if kept and len(kept.replies) >= unit.repeats else None
 
 
-def _of_kept(unit: Unit, number: int, kept: Kept) -> CaseResult:
+def _of_kept(unit: Unit, number: int, provider: BaseLLM, kept: Kept) -> CaseResult:
     reply = kept.replies[number - 1]
-    values = _redacted(reply.text, reply.usage)
-    scored = _scored(unit.case, values["reply"], values["usage"], unit.case.model_class())
-    values |= {"cassette": str(unit.path.absolute()), "kept": True, **_age(unit, kept.age_days)}
-    return _result(unit, number, schema_mode=reply.schema_mode, **values, **scored)
+    values = {"cassette": str(unit.path.absolute()), "kept": True, **_age(unit, kept.age_days)}
+    return _judged(unit, number, provider, reply.text, reply.usage, schema_mode=reply.schema_mode, **values)
 
 
 def _keep(unit: Unit, made_from: str, results: Sequence[CaseResult]) -> None:
@@ -323,41 +322,45 @@ def _run_once(unit: Unit, number: int, provider: BaseLLM, cassette: Cassette | N
             reply, usage = ask_in_order(provider, case.prompt, case.source, unit.model, model_class=wanted, files=files)
     except (Exception, CassetteMismatch, SystemExit) as error:  # noqa: BLE001 (each repeat fails by itself)
         return _failed(unit, number, error, cassette)
-    values = {**_redacted(reply, usage), "schema_mode": mode}
+    values: dict[str, Any] = {"schema_mode": mode}
     if cassette:
         values |= {"cassette": str(cassette.path), **(_age(unit, cassette.age_days()) if usage.replayed else {})}
+    return _judged(unit, number, provider, reply, usage, **values)
+
+
+def _judged(unit: Unit, number: int, provider: BaseLLM, reply: str, usage: UsageData, **values: Any) -> CaseResult:
+    """The result of a reply. It was paid for, so it is kept even if it cannot be scored."""
+    # Without keys before anything is made of it: live as in a recording.
+    scrubber = default_scrubber()
+    values |= {"reply": scrubber.text(reply), "usage": _redacted(usage, scrubber)}
     try:
         if provider.config.fallback and (other := llm_registry.get_llm_provider(usage.provider)):
-            values["schema_mode"] = other.schema_mode(usage.model, wanted)
-        return _result(unit, number, **values, **_scored(case, values["reply"], usage, wanted))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 (the reply was paid for, so it is kept)
+            values["schema_mode"] = other.schema_mode(usage.model, unit.case.model_class())
+        return _result(unit, number, **values, **_scored(unit.case, values["reply"], values["usage"], scrubber))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (each repeat fails by itself)
         return _failed(unit, number, error).model_copy(update=values)
 
 
-def _scored(case: Case, reply: str, usage: UsageData, wanted: type[BaseModel]) -> dict[str, Any]:
+def _scored(case: Case, reply: str, usage: UsageData, scrubber: Scrubber) -> dict[str, Any]:
     """The fields of `CaseResult` that come from extracting and scoring a reply."""
+    wanted = case.model_class()
     extraction = extract(reply, wanted, usage.finish_reason)
-    values: dict[str, Any] = {"actual": extraction.data}
+    values: dict[str, Any] = {"actual": extraction.data, "problem": extraction.problem}
     try:
-        compared = compare(default_scrubber().value(case.expected), extraction.data, wanted)
+        compared = compare(scrubber.value(case.expected), extraction.data, wanted)
     except CaseError as error:
-        # The user's own comparison raised. The reply was paid for, so it is kept.
-        problem = f"{case.place}: {error}"
-        return {**values, "status": "failed", "error": "CaseError", "problem": problem}
+        # The user's own comparison raised.
+        return {**values, "status": "failed", "error": "CaseError", "problem": f"{case.place}: {error}"}
     values["fields"] = tuple(compared.fields)
     if extraction.problem is None:
         return {**values, "status": "ok", "accuracy": compared.accuracy}
-    return {**values, "status": "invalid", "accuracy": 0.0, "problem": extraction.problem}
+    return {**values, "status": "invalid", "accuracy": 0.0}
 
 
-def _redacted(reply: str, usage: UsageData) -> dict[str, Any]:
-    """A reply and its usage without keys, before anything is made of them: live as in a recording."""
-    scrubber = default_scrubber()
+def _redacted(usage: UsageData, scrubber: Scrubber) -> UsageData:
     said = {"answered_model": usage.answered_model, "finish_reason": usage.finish_reason, "notes": list(usage.notes)}
     clean = scrubber.value(said)
-    if clean != said:
-        usage = usage.model_copy(update={**clean, "notes": tuple(clean["notes"])})
-    return {"reply": scrubber.text(reply), "usage": usage}
+    return usage if clean == said else usage.model_copy(update={**clean, "notes": tuple(clean["notes"])})
 
 
 def _age(unit: Unit, age: float | None) -> dict[str, Any]:

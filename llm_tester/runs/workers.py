@@ -15,7 +15,6 @@ from ..llms.budget import Spent, active_budget
 from ..settings import settings
 from .journal import Journal, load_journal
 from .pools import Chunk, Done, Pool
-from .results import CaseResult, Place
 from .threads import CUT_OFF, Finished, cut_off, dropped, elsewhere
 from .units import Unit
 
@@ -52,7 +51,9 @@ class Chunks:
         configs: Mapping[str, ProviderConfig],
         journal: Journal | None = None,
     ) -> None:
-        self._journal, self._config = journal, settings().config
+        # Workers on this machine write into the journal what they do; for others it is done here.
+        self._theirs, self._ours = journal if pool.is_here else None, None if pool.is_here else journal
+        self._config = settings().config
         self._units, self._pool, self._workers, self._threads = units, pool, workers, threads
         self._budget = active_budget()
         self._waiting: dict[str, deque[int]] = {}
@@ -124,13 +125,14 @@ class Chunks:
         """The results of the units of chunks that are still under way; our own workers are ended."""
         self._pool.end()
         units = [(index, self._units[index]) for _, indices, _ in self._running.values() for index in indices]
-        done = load_journal(self._journal.path) if self._journal and self._pool.is_here else None
+        done = load_journal(self._theirs.path, since_resumed=True) if self._theirs else None
         if done is None:
             return [*self._pending, *((index, cut_off(unit, CUT_OFF, unit.repeats)) for index, unit in units)]
-        # The workers write into the journal what is done, and which calls are in flight.
-        results, lost = done.since
-        left = [(index, results.get(unit.place) or _dropped(unit, lost)) for index, unit in units]
-        return [*self._pending, *((index, found) for index, found in left if found)]
+        results = done.by_unit
+        for _, unit in units:
+            if unit.place not in results and unit.place in done.lost:
+                results[unit.place] = dropped(unit, done.lost.count(unit.place))
+        return [*self._pending, *((index, results[unit.place]) for index, unit in units if unit.place in results)]
 
     def close(self) -> None:
         """Lets go of the workers."""
@@ -170,11 +172,11 @@ class Chunks:
         share = None
         if self._budget and self._workers:
             share = self._budget.lend(1 if alone else self._workers - len(self._running))
-        if self._journal and not self._pool.is_here:
+        if self._ours:
             for unit in units:
-                self._journal.started(unit)
-        journal = self._journal if self._pool.is_here else None
-        chunk = Chunk(units, 1 if last else self._threads, self._most[units[0].provider], share, journal, self._config)
+                self._ours.started(unit)
+        threads, parts = 1 if last else self._threads, self._most[units[0].provider]
+        chunk = Chunk(units, threads, parts, share, self._theirs, self._config)
         future = self._pool.submit(chunk)
         self._running[future] = chunk, indices, last
         future.add_done_callback(self._ended.put)
@@ -187,8 +189,8 @@ class Chunks:
             return
         chunk, indices, last = self._running.pop(future)
         done = future.result()
-        if self._journal and done.problem:
-            self._journal.problem = done.problem
+        if self._theirs and done.problem:
+            self._theirs.problem = done.problem
         if self._budget and chunk.share and done.spent:
             self._budget.take_back(chunk.share, done.spent)
         for number, results in done.results.items():
@@ -197,8 +199,8 @@ class Chunks:
                 self._refused.append(indices[number])
             else:
                 self._helped = True
-                if self._journal and not self._pool.is_here:
-                    self._journal.finished(self._units[indices[number]], results)
+                if self._ours:
+                    self._ours.finished(self._units[indices[number]], results)
                 yield indices[number], results
 
     def _lost(self, future: "Future[Done]", error: BaseException) -> Iterator[Finished]:
@@ -221,11 +223,6 @@ class Chunks:
                 else:
                     problem = f"the worker failed, and its calls may be billed: {type(error).__name__}: {error}"
                     yield index, cut_off(self._units[index], problem, self._units[index].repeats)
-
-
-def _dropped(unit: Unit, lost: Sequence[Place]) -> tuple[CaseResult, ...]:
-    attempts = lost.count(unit.place)
-    return dropped(unit, attempts) if attempts else ()
 
 
 def _limits(config: ProviderConfig | None) -> tuple[int | None, ...]:

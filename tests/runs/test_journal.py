@@ -2,10 +2,12 @@
 
 import contextlib
 import json
+import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,7 @@ from llm_tester import LLMTester, RunResult
 from llm_tester.errors import ResultsError
 from llm_tester.llm_tester import RunInterrupted
 from llm_tester.runs.journal import Head, Journal, load_journal
-from llm_tester.runs.pools import Chunk
-from llm_tester.runs.pools import Done as ChunkDone
+from llm_tester.runs.pools import Pool
 from llm_tester.runs.results import CaseRecord, CaseResult
 from llm_tester.runs.units import run_unit
 from llm_tester.runs.workers import Chunks
@@ -146,6 +147,20 @@ def test_an_interrupt_between_the_calls_says_how_to_go_on(server: StandIn, tmp_p
     assert JOURNAL.exists()
 
 
+@pytest.mark.parametrize(("cases", "offered"), [(1, False), (2, True)])
+def test_an_interrupt_during_the_last_call_offers_no_rest(cases: int, offered: bool, server: StandIn) -> None:
+    def interrupt(body: Any) -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        return json.dumps(LAMP)
+
+    server._reply = interrupt
+    modules = [option for number in range(cases) for option in ("-m", f"products/case{number}")]
+    shown = invoke("run", *modules)
+    assert shown.exit_code == 130
+    assert "interrupted; what was done is saved" in shown.output
+    assert ("llm-tester run --resume" in shown.output) == offered
+
+
 def test_results_that_cannot_be_written_are_kept_and_not_paid_for_again(server: StandIn, tmp_path: Path) -> None:
     """A directory takes the place of a disk that is full after the last call."""
     model, results = tmp_path / "cases/products/model.py", tmp_path / "llm_tester_results/results.json"
@@ -162,21 +177,11 @@ def test_results_that_cannot_be_written_are_kept_and_not_paid_for_again(server: 
     assert len(server.requests) == 4
 
 
-class Busy:
-    """Workers on this machine that never end their chunk."""
+class Busy(Executor):
+    """Workers that never end their chunk."""
 
-    is_here = True
-
-    def submit(self, chunk: Chunk) -> "Future[ChunkDone]":
+    def submit(self, *_: Any, **__: Any) -> Future[Any]:
         return Future()
-
-    def renew(self) -> bool:
-        return False
-
-    def cancel(self) -> None:
-        pass
-
-    end = cancel
 
 
 def test_dropped_workers_keep_what_they_have_done(server: StandIn, tmp_path: Path) -> None:
@@ -186,7 +191,9 @@ def test_dropped_workers_keep_what_they_have_done(server: StandIn, tmp_path: Pat
     journal.begin(Head(run_id="r"))
     journal.finished(units[2], [RESULT.model_copy(update={"name": "case2", "module": "products", "model": "small"})])
     journal.resumed()
-    chunks = Chunks(units, Busy(), 1, 4, {}, journal)
+    pool = Pool(Busy())
+    pool.is_here = True
+    chunks = Chunks(units, pool, 1, 4, {}, journal)
     iterated = iter(chunks)
     chunks.end()
     assert next(iterated, None) is None
