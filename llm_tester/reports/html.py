@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
@@ -24,9 +24,9 @@ from pydantic_core import PydanticSerializationError, to_json
 from ..cassettes.importing import collector_at_rest
 from ..runs.baseline import compare_runs
 from ..runs.comparison import RunComparison, counted
-from ..runs.results import CaseKey, CaseResult, RunResult
+from ..runs.results import CaseResult, RunResult
 from ..runs.scoring import FieldScore
-from ..runs.summary import Column, FieldMean, Group, Summary, Sums, field_means, grouped, summarize
+from ..runs.summary import Column, FieldMean, Summary, Sums, field_means, matrix, summarize
 from ..usage import format_sum, format_usd
 from . import tables
 from ._facts import Paths, facts_of, time_text
@@ -83,8 +83,9 @@ def _rendered(run: RunResult, comparison: RunComparison | None, against: RunResu
         header=_header(run, summary, paths),
         against=_against(comparison) if comparison else None,
         summary=summary,
-        legend=_legend(),
-        plain=_plain_matrix(run, columns),
+        legend=[f"under {tables.LEVELS[0]}", *(f"{low}–{high}" for low, high in pairwise(tables.LEVELS)), "100"],
+        plain=matrix(run, columns),
+        words=tables.cell_text,
         index=_embedded(_index(run, columns, earlier, against)),
         details=_embedded(_details(run, earlier, against, paths)),
     )
@@ -136,7 +137,6 @@ def _duration(seconds: float) -> str:
 def _header(run: RunResult, summary: Summary, paths: Paths) -> dict[str, Any]:
     """The facts at the top of the page."""
     sizes = (counted(summary.names, "case"), counted(len(summary.columns), "model"))
-    counts = Counter[str](result.status for result in run.results)
     origins = Counter(result.source_of_reply for result in run.results if result.usage is not None)
     notes: dict[str, list[str]] = {}
     problems = run.problems_of_results()
@@ -146,7 +146,7 @@ def _header(run: RunResult, summary: Summary, paths: Paths) -> dict[str, Any]:
         "size": f"{counted(len(run.results), 'result')}: {', '.join(sizes)}",
         "started": time_text(run.started_at),
         "took": _duration(run.seconds),
-        "statuses": [(status, counts[status]) for status in _STATUSES],
+        "statuses": [(status, getattr(summary.total, status)) for status in _STATUSES],
         "cost": tables.cost_of(summary.total) if summary.total.answered else "—",
         "spent": format_sum(run.spent_usd, run.spent_unknown),
         "origins": origins.most_common(),
@@ -155,11 +155,6 @@ def _header(run: RunResult, summary: Summary, paths: Paths) -> dict[str, Any]:
         "more_problems": max(0, len(problems) - _MOST_PROBLEMS),
         "price_notes": [(note, sorted(names)) for note, names in notes.items()],
     }
-
-
-def _legend() -> list[tuple[int, str]]:
-    texts = [f"under {tables.LEVELS[0]}", *(f"{low}–{high}" for low, high in pairwise(tables.LEVELS)), "100"]
-    return list(enumerate(texts))
 
 
 def _figures(total: Sums) -> dict[str, str]:
@@ -242,7 +237,11 @@ def _field_tables(run: RunResult, columns: Sequence[Column]) -> list[dict[str, A
         {
             "module": module,
             "paths": [
-                (path, [_field_cell(cells.get(column.column)) for column in columns], _rules(cells.values()))
+                (
+                    path,
+                    [_field_cell(cells.get(column.column)) for column in columns],
+                    list(dict.fromkeys(rule for cell in cells.values() for rule in cell.rules if rule)),
+                )
                 for path, cells in fields.items()
             ],
         }
@@ -250,37 +249,8 @@ def _field_tables(run: RunResult, columns: Sequence[Column]) -> list[dict[str, A
     ]
 
 
-def _rules(cells: Iterable[FieldMean]) -> list[str]:
-    return list(dict.fromkeys(rule for cell in cells for rule in cell.rules if rule))
-
-
 def _field_cell(mean: FieldMean | None) -> tuple[float, int, int, int] | None:
     return None if mean is None else (round(mean.score, 4), *mean[1:4])
-
-
-# What the page shows without scripts
-
-
-def _plain_matrix(run: RunResult, columns: Sequence[Column]) -> list[tuple[str, list[str]]]:
-    """The matrix in words: a row for each case, a cell for each column."""
-    rows: dict[CaseKey, dict[str, Group]] = {}
-    for group in grouped(run.results).values():
-        rows.setdefault(group.first.key, {})[group.first.column] = group
-    return [
-        (next(iter(cells.values())).first.title, [_plain_cell(cells.get(column.column)) for column in columns])
-        for cells in rows.values()
-    ]
-
-
-def _plain_cell(group: Group | None) -> str:
-    if group is None:
-        return "—"
-    words = [] if group.accuracy is None else [tables.percent(group.accuracy)]
-    if len(group.scores) > 1:
-        words.append(f"±{group.spread:.1f} ({len(group.scores)}×)")
-    counts = Counter(result.status for result in group.results if result.status != "ok")
-    words += [status if len(group.results) == 1 else f"{count} {status}" for status, count in counts.items()]
-    return " ".join(words) or "—"
 
 
 # What the page shows of an opened result
@@ -309,7 +279,8 @@ def _encoded(value: Any) -> str:
 
 def _details(run: RunResult, earlier: Sequence[CaseResult], against: RunResult | None, paths: Paths) -> dict[str, Any]:
     texts = _Numbered()
-    facts, fields = _Facts(texts), _Fields(texts)
+    fields = _Fields(texts)
+    fact_row = cache(lambda fact: tuple(map(texts.number, fact)))
     cases = [*run.cases, *(against.cases if against else ())]
     asked = {case.key: number for number, case in enumerate(run.cases)}
     asked_then = {case.key: number for number, case in enumerate(cases) if number >= len(run.cases)}
@@ -331,45 +302,35 @@ def _details(run: RunResult, earlier: Sequence[CaseResult], against: RunResult |
                 reply=texts.number(result.reply),
                 actual=texts.number(_json(result.actual)),
                 fields=[fields.number(field) for field in result.fields] or None,
-                facts=[facts[fact] for fact in facts_of(result)],
+                facts=list(map(fact_row, facts_of(result))),
                 cassette=texts.number(result.cassette and paths.relative(result.cassette)),
             )
             for numbers, results in ((asked, run.results), (asked_then, earlier))
             for result in results
         ],
     }
-    return {"texts": list(texts), "fields": list(fields.rows), **data}
+    return {"texts": list(texts), "fields": fields.rows, **data}
 
 
 def _present(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-class _Facts(dict[tuple[str, str], tuple[int | None, ...]]):
-    """By name and text of a fact, the numbers of the two."""
-
-    def __init__(self, texts: _Numbered) -> None:
-        self._texts = texts
-
-    def __missing__(self, fact: tuple[str, str]) -> tuple[int | None, ...]:
-        self[fact] = numbers = tuple(map(self._texts.number, fact))
-        return numbers
-
-
 class _Fields:
     """The rows of fields. Models agree about most fields, so the row of equal ones is made once."""
 
     def __init__(self, texts: _Numbered) -> None:
-        self.rows = _Numbered()
+        self.rows: list[tuple[Any, ...]] = []
         self._texts = texts
-        self._known: dict[tuple[Any, ...], int | None] = {}
+        self._known: dict[tuple[Any, ...], int] = {}
 
-    def number(self, field: FieldScore) -> int | None:
+    def number(self, field: FieldScore) -> int:
         """The number of a field's row."""
         values = (repr(field.expected), repr(field.actual))
         content = (field.path, *values, field.score, field.weight, field.note, field.rule)
         if content not in self._known:
-            self._known[content] = self.rows.number(self._row(field))
+            self._known[content] = len(self.rows)
+            self.rows.append(self._row(field))
         return self._known[content]
 
     def _row(self, field: FieldScore) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from ..cassettes.importing import collector_at_rest
 from ..runs.comparison import RunComparison, counted
 from ..runs.results import CaseResult, RunResult
 from ..runs.summary import Summary, summarize
@@ -22,6 +23,7 @@ _SUMS = ("accuracy", "cases", *tables.OUTCOMES, "in", "out", "cost", "seconds")
 _CHANGE = ("provider and model", "verdict", "accuracy", "change", "p", "cost of a reply", "seconds")
 
 
+@collector_at_rest()
 def render(run: RunResult, comparison: RunComparison | None = None, again: str | None = None) -> str:
     """The results as Markdown.
 
@@ -71,7 +73,7 @@ def _head(run: RunResult) -> Iterator[str]:
 
 def _models(summary: Summary) -> Iterator[str]:
     yield from _table(("provider", "model", *_SUMS), tables.model_rows(summary))
-    if summary.common < summary.cases:
+    if summary.shares_some:
         yield ""
         yield f"Ranked over the {summary.common} of {summary.cases} cases that all ranked models answered."
 

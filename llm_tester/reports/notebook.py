@@ -3,10 +3,10 @@
 import re
 from bisect import bisect_right
 
-from ..runs.results import OfCase, RunResult
-from ..runs.summary import grouped, summarize
+from ..runs.results import RunResult
+from ..runs.summary import matrix, summarize
 from . import tables
-from .html import _asset, _environment, _plain_cell
+from .html import _asset, _environment
 
 __all__ = ["notebook_matrix"]
 
@@ -22,13 +22,11 @@ def notebook_matrix(run: RunResult) -> str:
     Returns:
         A `div` that loads nothing, in which all texts are escaped, with the first 200 cases.
     """
-    groups, columns = grouped(run.results), summarize(run).columns
-    keys = list(dict.fromkeys(result.key for result in run.results))
-    cases = (OfCase(module=module, name=name, variant=variant) for module, name, variant in keys[:_MOST_CASES])
-    rows = [(case.title, [groups.get((*case.key, one.provider, one.model)) for one in columns]) for case in cases]
-    given = {"run": run, "columns": columns, "rows": rows, "left": len(keys) - len(rows)}
+    columns = summarize(run).columns
+    rows = matrix(run, columns)
+    given = {"run": run, "columns": columns, "rows": rows[:_MOST_CASES], "left": max(0, len(rows) - _MOST_CASES)}
     template = _environment().get_template("notebook.html.j2")
-    return template.render(**given, words=_plain_cell, colours=_colours, colour=_colour)
+    return template.render(**given, words=tables.cell_text, colours=_colours, colour=_colour)
 
 
 def _colours(accuracy: float | None) -> str:

@@ -1,11 +1,12 @@
 """The rows and lines that several reports show, as plain texts. The reports only render them."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from ..runs.comparison import CaseChange, ModelChange, Side
 from ..runs.results import CaseResult, RunResult
 from ..runs.significance import p_text
-from ..runs.summary import Column, PromptRow, PromptTable, Summary, Sums
+from ..runs.summary import Column, Group, PromptRow, PromptTable, Summary, Sums
 from ..usage import format_sum, format_usd
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "RULE",
     "TEXTS",
     "Row",
+    "cell_text",
     "change_row",
     "cost_of",
     "model_rows",
@@ -56,6 +58,18 @@ def percent(accuracy: float | None) -> str:
         return "—"
     # 99.96 is not shown as 100: only what is all right is.
     return f"{min(accuracy, 99.9) if accuracy < 100 else accuracy:.1f}".removesuffix(".0")
+
+
+def cell_text(group: Group | None) -> str:
+    """The repeats of a case with a model, as a cell of the matrix; a dash for None."""
+    if group is None:
+        return "—"
+    words = [] if group.accuracy is None else [percent(group.accuracy)]
+    if len(group.scores) > 1:
+        words.append(f"±{group.spread:.1f} ({len(group.scores)}×)")
+    counts = Counter(result.status for result in group.results if result.status != "ok")
+    words += [status if len(group.results) == 1 else f"{count} {status}" for status, count in counts.items()]
+    return " ".join(words) or "—"
 
 
 def cost_of(total: Sums) -> str:

@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..cassettes.importing import collector_at_rest
 from ..runs.comparison import RunComparison, counted
-from ..runs.results import CaseKey, CaseResult, RunResult
+from ..runs.results import CaseResult, RunResult
 from ..runs.scoring import Counts
-from ..runs.summary import Column, Group, Summary, grouped, mean_accuracy, summarize, value_counts
+from ..runs.summary import Column, Group, Summary, grouped, matrix, mean_accuracy, summarize, value_counts
 from . import tables
 
 __all__ = ["show_results", "table"]
@@ -31,6 +32,7 @@ _WORDS = {"ok": "", "invalid": "inval", "failed": "fail", "skipped": "skip"}
 _NAME, _SUMS = 24, 75
 
 
+@collector_at_rest()
 def show_results(
     console: Console,
     run: RunResult,
@@ -112,23 +114,18 @@ def _show_models(console: Console, run: RunResult, columns: Sequence[Column]) ->
 
 def _show_matrix(console: Console, run: RunResult, columns: Sequence[Column], *, whole: bool) -> None:
     """The accuracy of each case with each model, by the models' numbers; in parts, if not all models fit."""
-    rows: dict[CaseKey, dict[str, Group]] = {}
-    for group in grouped(run.results).values():
-        rows.setdefault(group.first.key, {})[group.first.column] = group
-    shown = list(rows.values())
-    if len(shown) > _MOST_ROWS and not whole:
-        shown = sorted(shown, key=lambda groups: mean_accuracy(groups.values()) or 0.0)[:_MOST_ROWS]
+    rows = shown = matrix(run, columns)
+    if len(rows) > _MOST_ROWS and not whole:
+        shown = sorted(rows, key=lambda row: mean_accuracy(filter(None, row[1])) or 0.0)[:_MOST_ROWS]
     between = " " if run.repeats > 1 and _NAME + 18 * len(columns) <= console.width else "\n"
     most = max(1, (console.width - _NAME) // (18 if between == " " else 7))
     for start in range(0, len(columns), most):
-        matrix = table(("case",), ())
-        part = columns[start : start + most]
-        for number, _ in enumerate(part, start + 1):
-            matrix.add_column(str(number), justify="right", no_wrap=True)
-        for groups in shown:
-            cells = (_cell(groups.get(column.column), between) for column in part)
-            matrix.add_row(Text(next(iter(groups.values())).first.title), *cells)
-        console.print(matrix)
+        part = table(("case",), ())
+        for number in range(start + 1, min(start + most, len(columns)) + 1):
+            part.add_column(str(number), justify="right", no_wrap=True)
+        for title, groups in shown:
+            part.add_row(Text(title), *(_cell(group, between) for group in groups[start : start + most]))
+        console.print(part)
     if len(shown) < len(rows):
         _say(console, f"the {len(shown)} least accurate of {len(rows)}; --show all and the reports have them all")
 
@@ -164,9 +161,7 @@ def _show_wrong(console: Console, run: RunResult, columns: Sequence[Column], *, 
     if lines:
         _say(console, "wrong fields, with the numbers of the models", "bold")
     for line in lines[:most]:
-        if not whole:
-            line.truncate(console.width, overflow="ellipsis")
-        console.print(line, soft_wrap=True)
+        console.print(line, soft_wrap=whole, no_wrap=True, overflow=None if whole else "ellipsis")
     if len(lines) > most:
         _say(console, f"and {counted(len(lines) - most, 'line')} more; --show all and the reports have them all")
 
@@ -180,7 +175,7 @@ def _show_sums(console: Console, run: RunResult, summary: Summary, *, whole: boo
     numbers = {column.column: str(number) for number, column in enumerate(summary.columns, 1)}
     is_wide = max(map(len, numbers), default=0) <= console.width - _SUMS
     names = ("#", "provider and model") if is_wide else ("#",)
-    over = "" if summary.common == summary.cases else f", ranked over the {summary.common} cases that they share"
+    over = f", ranked over the {summary.common} cases that they share" if summary.shares_some else ""
     _say(console, f"all together{over}", "bold")
     console.print(_sums(names, tables.model_rows(summary), numbers))
     if whole and (counts := value_counts(run.results)):

@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
@@ -11,7 +11,18 @@ from typing import Any, NamedTuple
 from .results import CaseKey, CaseResult, OfModel, Place, Record, RunResult
 from .scoring import Counts
 
-__all__ = ["Column", "FieldMean", "Group", "PromptTable", "Summary", "Sums", "field_means", "grouped", "summarize"]
+__all__ = [
+    "Column",
+    "FieldMean",
+    "Group",
+    "PromptTable",
+    "Summary",
+    "Sums",
+    "field_means",
+    "grouped",
+    "matrix",
+    "summarize",
+]
 
 Model = tuple[str, str]
 
@@ -193,6 +204,11 @@ class Summary(Record):
     columns: tuple[Column, ...]
     prompts: tuple[PromptTable, ...]
 
+    @property
+    def shares_some(self) -> bool:
+        """Whether several models are ranked over only some of the cases."""
+        return len(self.columns) > 1 and 0 < self.common < self.cases
+
 
 class FieldMean(NamedTuple):
     """A field with one provider and model, over all cases and repeats.
@@ -237,6 +253,16 @@ def grouped(results: Iterable[CaseResult]) -> dict[Place, Group]:
     for result in results:
         found.setdefault(result.place, []).append(result)
     return {place: Group(tuple(group)) for place, group in found.items()}
+
+
+def matrix(run: RunResult, columns: Sequence[OfModel]) -> list[tuple[str, list[Group | None]]]:
+    """The title of each case with its repeats in each column; None where a model does not have the case."""
+    rows: dict[CaseKey, dict[str, Group]] = {}
+    for group in grouped(run.results).values():
+        rows.setdefault(group.first.key, {})[group.first.column] = group
+    return [
+        (next(iter(row.values())).first.title, [row.get(column.column) for column in columns]) for row in rows.values()
+    ]
 
 
 def value_counts(results: Iterable[CaseResult]) -> dict[str, Counts]:

@@ -220,3 +220,22 @@ def test_a_name_with_the_characters_of_a_glob_is_found(two_models: Path) -> None
     write_case(two_models / "cases", name="lamp[1]")
     result = invoke("run", "-p", "right", "--json", "-m", "products/lamp[1]")
     assert [item["name"] for item in json.loads(result.stdout)["results"]] == ["lamp[1]"]
+
+
+def test_a_single_model_that_failed_is_not_ranked(tmp_path: Path, write_config: Write) -> None:
+    write_case(tmp_path / "cases")
+    providers = mocks(broken=LAMP)
+    providers["broken"]["mock"] = {"error": 400}
+    write_config(providers)
+    assert "ranked over" not in invoke("run").stdout
+    assert "Ranked over" not in (tmp_path / "llm_tester_results" / "report.md").read_text("utf-8")
+
+
+def test_wrong_fields_fit_the_terminal_whatever_is_in_them(
+    two_models: Path, write_config: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_config(mocks(right=LAMP, wrong=WRONG.replace("FI", "\x9b" * 20)))
+    shown = run_script("llm-tester", "run", cwd=two_models, COLUMNS="80").stdout
+    wrong = shown.partition("wrong fields")[2].partition("all together")[0]
+    assert "\\x9b" in wrong
+    assert all(len(line) <= 80 for line in wrong.splitlines())
