@@ -3,13 +3,14 @@
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 from ..cassettes.temporary import temporary_of
 from ..errors import CaseError, ConfigError, ResultsError
 
-__all__ = ["Boundary", "check_folder", "check_own", "only_run_in", "write_own"]
+__all__ = ["Boundary", "check_folder", "check_own", "links_from", "only_run_in", "write_own"]
 
 
 class Boundary:
@@ -65,6 +66,17 @@ def check_folder(path: Path) -> None:
         problem = error.strerror
     if problem:
         raise ConfigError(f"{path}: the recordings cannot be there: {problem}; name another directory")
+
+
+def links_from(directory: Path) -> Callable[[str], str]:
+    """A function that turns the path of a file into a link from a directory."""
+    relative = cache(lambda folder: os.path.relpath(folder or ".", directory))
+
+    def link(path: str) -> str:
+        folder, name = os.path.split(path)
+        return f"{relative(folder)}/{name}".replace(os.sep, "/").removeprefix("./")
+
+    return link
 
 
 @contextlib.contextmanager
