@@ -153,6 +153,26 @@ def test_results_are_saved_and_loaded(tmp_path: Path, cases: Path) -> None:
     assert RunResult.load(tmp_path / "r.json") == run
 
 
+def test_a_results_file_that_moves_with_its_cassettes_finds_them(tmp_path: Path) -> None:
+    of = {"module": "m", "provider": "x", "model": "y", "status": "ok"}
+    recorded = CaseResult(**of, name="a", cassette=str(tmp_path / "here" / "cassettes" / "a.yaml"))
+    run = RunResult(run_id="r", results=(recorded, CaseResult(**of, name="b")))
+    saved = tmp_path / "here" / "out" / "r.json"
+    saved.parent.mkdir(parents=True)
+    run.save(saved)
+    assert RunResult.load(saved) == run
+    assert str(tmp_path) not in saved.read_text()
+    moved = (tmp_path / "here").rename(tmp_path / "there")
+    assert RunResult.load(moved / "out" / "r.json").results[0].cassette == str(moved / "cassettes" / "a.yaml")
+
+
+def test_a_results_file_with_whole_paths_is_read(tmp_path: Path) -> None:
+    result = CaseResult(module="m", name="a", provider="x", model="y", status="ok", cassette="/there/a.yaml")
+    run = RunResult(run_id="r", results=(result,))
+    (tmp_path / "r.json").write_text(run.to_json())
+    assert RunResult.load(tmp_path / "r.json") == run
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

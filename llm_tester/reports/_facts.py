@@ -8,6 +8,7 @@ from pathlib import Path
 from ..pricing import Price
 from ..runs.results import CaseResult
 from ..usage import Billed, UsageData, format_usd
+from ..utils.files import links_from
 
 __all__ = ["Paths", "facts_of", "time_text"]
 
@@ -20,19 +21,11 @@ class Paths:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._folders: dict[str, str] = {}
+        self.link = links_from(directory)
         here = Path.cwd()
         above = "|".join(re.escape(f"{folder}{os.sep}") for folder in (here, *here.parents[:-1]))
         # Not in the middle of a path or an address.
         self._absolute = re.compile(rf"(?<![\w./-])(?:{above})")
-
-    def relative(self, path: str) -> str:
-        """A path as a link from the page's directory."""
-        folder, name = os.path.split(path)
-        if folder not in self._folders:
-            self._folders[folder] = os.path.relpath(folder or ".", self._directory)
-        return f"{self._folders[folder]}/{name}".replace(os.sep, "/").removeprefix("./")
 
     def in_text(self, text: str) -> str:
         """A text with its paths from the working directory, where the commands in it are run."""

@@ -303,7 +303,7 @@ def _details(run: RunResult, earlier: Sequence[CaseResult], against: RunResult |
                 actual=texts.number(_json(result.actual)),
                 fields=[fields.number(field) for field in result.fields] or None,
                 facts=list(map(fact_row, facts_of(result))),
-                cassette=texts.number(result.cassette and paths.relative(result.cassette)),
+                cassette=texts.number(result.cassette and paths.link(result.cassette)),
             )
             for numbers, results in ((asked, run.results), (asked_then, earlier))
             for result in results

@@ -1,7 +1,8 @@
 """The results of a run, and how they are saved as JSON and loaded."""
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from ..cassettes import versions
 from ..cassettes.importing import collector_at_rest
 from ..errors import ResultsError
 from ..usage import UsageData, format_spent, format_usd
-from ..utils.files import write_own
+from ..utils.files import links_from, write_own
 from ..utils.lean import lean
 from ._forms import is_nothing
 from .records import data_frame, record_of
@@ -315,10 +316,19 @@ class RunResult(Record):
     def save(self, path: str | Path) -> None:
         """Writes the results as JSON.
 
+        The paths of cassettes become relative to the file, so that it can move together with them.
+
         Raises:
             ResultsError: the file was written by another program, or cannot be written.
         """
-        write_own(Path(path), self.to_json(), KIND)
+        path = Path(path)
+        write_own(path, self._with_cassettes(links_from(path.parent)).to_json(), KIND)
+
+    def _with_cassettes(self, new: Callable[[str], str]) -> "RunResult":
+        """A copy with new paths of the cassettes, from the old ones."""
+        paths = ((result, result.cassette and new(result.cassette)) for result in self.results)
+        results = (result.model_copy(update={"cassette": path}) if path else result for result, path in paths)
+        return self.model_copy(update={"results": tuple(results)})
 
     def to_json(self) -> str:
         """The results as JSON, with each case and each result on its own line.
@@ -344,10 +354,8 @@ class RunResult(Record):
             raise ResultsError(f"{path}: there is no such file") from error
         except (OSError, UnicodeDecodeError) as error:
             raise ResultsError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-        except json.JSONDecodeError as error:
-            raise ResultsError(f"{path}, line {error.lineno}: not JSON, or cut off: {error.msg}") from error
-        except (RecursionError, ValueError) as error:  # Python refuses integers of more than 4,300 digits
-            raise ResultsError(f"{path}: nested too deeply, or a number is too long ({error})") from error
+        except (RecursionError, ValueError) as error:  # Python also refuses integers of more than 4,300 digits
+            raise ResultsError(f"{path}: not JSON, or cut off: {error}") from error
         if not isinstance(data, dict) or data.get("kind") != KIND:
             raise ResultsError(f"{path}: not a results file of llm_tester; `llm-tester run` writes results.json")
         if data.get("format") != RESULTS_FORMAT:
@@ -357,7 +365,8 @@ class RunResult(Record):
             )
         try:
             with collector_at_rest():
-                return cls.model_validate(data)
+                folder = path.absolute().parent
+                return cls.model_validate(data)._with_cassettes(lambda cassette: os.path.normpath(folder / cassette))
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
