@@ -6,14 +6,15 @@ Two objects in it are directives: `{"$any_of": [...]}` accepts several values, `
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from ._shapes import Shape, field_names
-from .extraction import error_lines, with_place
+from .extraction import error_lines, segment, with_place
 
-__all__ = ["IGNORE", "Problem", "choices", "in_form", "is_ignored", "is_nothing", "perfect", "segment"]
+__all__ = ["IGNORE", "Problem", "choices", "in_form", "is_ignored", "is_nothing", "perfect"]
 
 IGNORE = {"$ignore": True}
 
@@ -68,11 +69,6 @@ def is_nothing(value: Any) -> bool:
     return all(map(is_nothing, value)) if isinstance(value, list) else value is None
 
 
-def segment(key: str) -> str:
-    """A key as a part of a path: `.name`, or `["a.b"]` if the key has special characters."""
-    return f".{key}" if key and not set(key) & set('.[]"') else f"[{json.dumps(key)}]"
-
-
 def in_form(
     value: Any, shape: Shape, problems: list[Problem] | None = None, path: str = "", field: _Field = None
 ) -> Any:
@@ -120,7 +116,7 @@ def _object_in_form(value: Mapping[str, Any], shape: Shape, problems: list[Probl
             found[name] = in_form(item, shape.child(name), problems, path + segment(key), field)
     # In the order of the class, so that the same data always gives the same list of fields.
     for name in [name for name in shape.fields if name not in found]:
-        found[name] = _default(model, name) if model and name in fields else dict(IGNORE)
+        found[name] = _default(fields[name], shape.child(name)) if name in fields else dict(IGNORE)
     return found
 
 
@@ -133,7 +129,7 @@ def _dumped(value: Any, shape: Shape, field: _Field) -> Any:
     try:
         if field and (found := _assigned(*field, value)) is not _MISSING:
             return found
-        adapter = _field_adapter(*field) if field else _adapter(shape)
+        adapter = _adapter(shape)
         instance = adapter.validate_json(json.dumps(value), by_alias=True, by_name=True)
         return adapter.dump_python(instance, mode="json", by_alias=False, warnings=False)
     except ValidationError as error:
@@ -167,13 +163,13 @@ def _assigned(model: type[BaseModel], name: str, value: Any) -> Any:
         return _MISSING
 
 
-def _default(model: type[BaseModel], name: str) -> Any:
+def _default(field: FieldInfo, shape: Shape) -> Any:
     """What the class dumps for a field that is left out; ignored if the field is required."""
-    if model.model_fields[name].is_required():
+    if field.is_required():
         return dict(IGNORE)
     try:
-        default = model.model_fields[name].get_default(call_default_factory=True, validated_data={})
-        return _field_adapter(model, name).dump_python(default, mode="json", by_alias=False, warnings=False)
+        default = field.get_default(call_default_factory=True, validated_data={})
+        return _adapter(shape).dump_python(default, mode="json", by_alias=False, warnings=False)
     except Exception:  # noqa: BLE001 - a factory of the user's may need the other fields
         return dict(IGNORE)
 
@@ -181,13 +177,6 @@ def _default(model: type[BaseModel], name: str) -> Any:
 @lru_cache(maxsize=2048)
 def _adapter(shape: Shape) -> TypeAdapter[Any]:
     return TypeAdapter(shape.annotation)
-
-
-@lru_cache(maxsize=2048)
-def _field_adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
-    field = model.model_fields[name]
-    kind: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
-    return TypeAdapter(kind)
 
 
 def _has_directive(value: Any) -> bool:

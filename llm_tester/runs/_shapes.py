@@ -26,14 +26,13 @@ from typing import (
 from uuid import UUID
 
 from pydantic import AliasChoices, AliasPath, AnyUrl, BaseModel, EmailStr, RootModel, Secret, SecretBytes, SecretStr
+from pydantic.fields import FieldInfo
 
 from ..cassettes.forks import stored
 from ..errors import CaseError
 from .rules import DATE, EXACT, NUMBER, TEXT, Compare, Exact, Ignore, Key, Marker, Ordered, Rule, Weight
 
 __all__ = ["ANYTHING", "Shape", "field_names", "shape_of"]
-
-Part = tuple[Any, tuple[Marker, ...]]
 
 # A code is right or wrong. Times and durations have one form each in pydantic's JSON.
 _CODES = (bool, Enum, UUID, PurePath, AnyUrl, EmailStr, bytes, time, timedelta)
@@ -51,8 +50,7 @@ class Shape:
     """What a class says about a value in its data.
 
     Args:
-        annotation: the type, as the class has it.
-        markers: the markers of the field.
+        annotation: the type, as the class has it, with its markers.
         place: the name for messages, such as `Product.maker.country`.
         around: the shape of the object or list that holds the value; its rule and weight apply to the value too.
 
@@ -60,11 +58,9 @@ class Shape:
         CaseError: a marker does not fit the type.
     """
 
-    def __init__(
-        self, annotation: Any, markers: tuple[Marker, ...] = (), place: str = "", around: "Shape | None" = None
-    ) -> None:
+    def __init__(self, annotation: Any, place: str = "", around: "Shape | None" = None) -> None:
         parts = list(_unfolded(annotation))
-        own = (*markers, *(marker for _, inner in parts for marker in inner))
+        own = [marker for _, markers in parts for marker in markers]
         self.annotation = annotation
         self.types = tuple(kind for kind, _ in parts)
         self.place = place
@@ -115,16 +111,13 @@ class Shape:
         return any(map(_is_mapping, self.types))
 
     @stored
-    def fields(self) -> Mapping[str, Part]:
-        """The named fields of the value; empty for a dict and for an unknown type."""
-        found: dict[str, list[Part]] = {}
+    def fields(self) -> Mapping[str, Any]:
+        """The types of the named fields of the value; empty for a dict and for an unknown type."""
+        found: dict[str, list[Any]] = {}
         for kind in self.types:
-            for name, part in (_fields(kind) or {}).items():
-                found.setdefault(name, []).append(part)
-        return {
-            name: _merged([kind for kind, _ in parts], [marker for _, markers in parts for marker in markers])
-            for name, parts in found.items()
-        }
+            for name, annotation in (_fields(kind) or {}).items():
+                found.setdefault(name, []).append(annotation)
+        return {name: _union(kinds) for name, kinds in found.items()}
 
     def narrowed(self, value: Mapping[str, Any]) -> "Shape":
         """The shape for an object: if several classes are allowed, that of the best fit."""
@@ -138,11 +131,11 @@ class Shape:
 
     def child(self, name: str) -> "Shape":
         """The shape of a field, or of a dict's value."""
-        part = self.fields.get(name)
-        key = name if part else ""
+        key = name if name in self.fields else ""
         if key not in self._children:
             kinds = [get_args(kind)[-1] for kind in self.types if _is_mapping(kind) and get_args(kind)]
-            self._children[key] = self._inner(part or _merged(kinds), f".{name}" if key else "[*]")
+            annotation = self.fields[key] if key else _union(kinds)
+            self._children[key] = self._inner(annotation, f".{name}" if key else "[*]")
         return self._children[key]
 
     def item(self, index: int = 0) -> "Shape":
@@ -151,11 +144,11 @@ class Shape:
         if index not in self._children:
             arguments = [get_args(kind) for kind in self.types if _is_list(kind)]
             kinds = [args[index if index < len(args) and args[-1] is not ... else 0] for args in arguments if args]
-            self._children[index] = self._inner(_merged(kinds), "[]")
+            self._children[index] = self._inner(_union(kinds), "[]")
         return self._children[index]
 
-    def _inner(self, part: Part, segment: str) -> "Shape":
-        inner = Shape(*part, place=self.place + segment, around=self)
+    def _inner(self, annotation: Any, segment: str) -> "Shape":
+        inner = Shape(annotation, place=self.place + segment, around=self)
         if self.key and segment == "[]" and inner.fields and self.key not in inner.fields:
             known = ", ".join(inner.fields)
             raise CaseError(f"{self.place}: Key({self.key!r}) names no field of its items; they have {known}")
@@ -172,7 +165,7 @@ def shape_of(model_class: type[BaseModel] | None) -> Shape:
     return ANYTHING if model_class is None else Shape(model_class, place=model_class.__name__)
 
 
-def _unfolded(annotation: Any, markers: tuple[Marker, ...] = ()) -> Iterator[Part]:
+def _unfolded(annotation: Any, markers: tuple[Marker, ...] = ()) -> Iterator[tuple[Any, tuple[Marker, ...]]]:
     """The types that an annotation allows, without None, aliases, unions and Annotated, each with its markers."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation is None or annotation is NoneType:
@@ -191,8 +184,7 @@ def _unfolded(annotation: Any, markers: tuple[Marker, ...] = ()) -> Iterator[Par
     elif hasattr(annotation, "__supertype__"):  # a NewType
         yield from _unfolded(annotation.__supertype__, markers)
     elif isinstance(annotation, type) and issubclass(annotation, RootModel):
-        root = annotation.model_fields["root"]
-        yield from _unfolded(root.annotation, markers + _markers(root.metadata))
+        yield from _unfolded(_type_of(annotation.model_fields["root"]), markers)
     elif not isinstance(annotation, str | ForwardRef):
         yield annotation, markers
 
@@ -204,9 +196,17 @@ def _markers(metadata: Iterable[Any]) -> tuple[Marker, ...]:
     return tuple(item for item in items if isinstance(item, Marker))
 
 
-def _merged(kinds: Sequence[Any], markers: Iterable[Marker] = ()) -> Part:
+def _union(kinds: Sequence[Any]) -> Any:
     """The union of several types; any type if there are none."""
-    return (Union[tuple(kinds)] if kinds else Any), tuple(markers)  # noqa: UP007
+    try:
+        return Union[tuple(kinds)] if kinds else Any  # noqa: UP007
+    except TypeError:  # Python before 3.14 hashes what is in Annotated
+        return Any
+
+
+def _type_of(field: FieldInfo) -> Any:
+    """The type of a field with all that its class says in Annotated."""
+    return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
 
 
 def _plain(kind: Any) -> Any:
@@ -237,20 +237,18 @@ def _natural(kind: Any) -> Rule | None:
 
 
 @lru_cache(maxsize=1024)
-def _fields(kind: Any) -> Mapping[str, Part] | None:
+def _fields(kind: Any) -> Mapping[str, Any] | None:
     plain = _plain(kind)
     if not isinstance(plain, type):
         return None
     if issubclass(plain, BaseModel):
-        found: dict[str, Part] = {
-            name: (field.annotation, _markers(field.metadata)) for name, field in plain.model_fields.items()
-        }
+        found: dict[str, Any] = {name: _type_of(field) for name, field in plain.model_fields.items()}
         # A model is not asked for computed fields.
-        return found | {name: (Any, (Ignore(),)) for name in plain.model_computed_fields}
+        return found | dict.fromkeys(plain.model_computed_fields, Annotated[Any, Ignore()])
     if not (dataclasses.is_dataclass(plain) or _is_typed_dict(plain)):
         return None
     try:
-        return {name: (hint, ()) for name, hint in get_type_hints(plain, include_extras=True).items()}
+        return get_type_hints(plain, include_extras=True)
     except NameError:  # names that only a type checker sees
         return None
 

@@ -1,23 +1,22 @@
 """Reads expected JSON, and checks it against the class of its case before any paid call."""
 
 import json
-import math
 import warnings
 from collections.abc import Iterator, Mapping
+from itertools import starmap
 from typing import Any
 
 from pydantic import BaseModel
 
 from ..errors import CaseError, near, suggest
-from ._forms import Problem, choices, in_form, is_ignored, perfect, segment
+from ._forms import Problem, choices, in_form, is_ignored, perfect
 from ._shapes import Shape, field_names, shape_of
+from .extraction import not_json, segment
 from .scoring import compare_forms
 
 __all__ = ["JsonObject", "check_expected", "read_expected", "read_json_text"]
 
 _DIRECTIVES = ("$any_of", "$ignore")
-_MAX_DEPTH = 100  # as for replies
-_MOST_BITS = 14_000  # Python writes integers of up to 4,300 digits
 
 
 def read_expected(text: str, model_class: type[BaseModel], place: str) -> Any:
@@ -77,7 +76,7 @@ def check_expected(value: Any, model_class: type[BaseModel], place: str) -> None
             is only a warning, because the JSON may be right.
     """
     shape = shape_of(model_class)
-    problems = [*_not_json(value, "", 1)]
+    problems = list(starmap(Problem, not_json(value)))
     if not problems:
         problems = [*_wrong_keys(value, shape, "")]
         named = {problem.place for problem in problems}
@@ -119,28 +118,6 @@ class JsonObject(dict[str, Any]):
         self.duplicates = [key for key in self if keys.count(key) > 1] if len(self) < len(keys) else []
 
 
-def _not_json(value: Any, path: str, depth: int) -> Iterator[Problem]:
-    """What pydantic would not report: duplicate keys, NaN, and values that JSON does not have."""
-    if depth > _MAX_DEPTH:
-        yield Problem(path, f"nested deeper than {_MAX_DEPTH} levels")
-    elif isinstance(value, dict):
-        for key in getattr(value, "duplicates", ()):
-            yield Problem(path + segment(key), f"duplicate key {key!r}; remove one")
-        for key, item in value.items():
-            if not isinstance(key, str):
-                yield Problem(path, f"found the key {key!r}, which is no text")
-            yield from _not_json(item, path + segment(str(key)), depth + 1)
-    elif isinstance(value, list):
-        for i, item in enumerate(value):
-            yield from _not_json(item, f"{path}[{i}]", depth + 1)
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield Problem(path, f"found {value}; JSON has no NaN, no Infinity and no number as large as this")
-    elif isinstance(value, int) and value.bit_length() > _MOST_BITS:
-        yield Problem(path, "found a number too long to be written")
-    elif not isinstance(value, str | int | float | None):
-        yield Problem(path, f"found a {type(value).__name__}, expected a JSON value")
-
-
 def _wrong_keys(value: Any, shape: Shape, path: str) -> Iterator[Problem]:
     """Keys that no class reads, and misspelled directives."""
     if is_ignored(value):
@@ -180,7 +157,7 @@ def _known_keys(shape: Shape) -> Mapping[str, str] | None:
 
 def _is_directive(key: str, shape: Shape) -> bool:
     """Whether a key can only be a misspelled directive, because the class has no object at this place."""
-    is_open = shape.annotation is Any or shape.models or shape.fields or shape.has_mapping
+    is_open = Any in shape.types or shape.models or shape.fields or shape.has_mapping
     return not is_open and key.startswith("$") and bool(near(key, _DIRECTIVES))
 
 

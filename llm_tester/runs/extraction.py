@@ -3,8 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Collection
-from itertools import chain
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
@@ -19,6 +18,7 @@ _MAX_DEPTH = 100
 # Each JSONDecodeError counts the lines before it, so an unlimited number of them would be quadratic.
 _MAX_BROKEN = 200
 _MAX_PROBLEMS = 10
+_MOST_BITS = 14_000  # Python writes integers of up to 4,300 digits
 
 _STRING = r'"(?:[^"\\\n]|\\.)*+'
 _TEXT = r'"(?:[^"\\]|\\.)*+"?'  # also over several lines, which models write although it is not JSON
@@ -70,7 +70,9 @@ def parse_reply(text: str, *, any_value: bool = False) -> Any:
     value = _longest_value(body, _ANY_START if any_value else _START)
     if not any_value and not isinstance(value, dict):
         raise UnusableReplyError(f"The reply should be one JSON object, but it is {_describe(value)}.")
-    _refuse_unreadable(value)
+    if problem := next(not_json(value), None):
+        place, why = problem
+        raise UnusableReplyError(f"The JSON in the reply is unusable: {place.removeprefix('.')}: {why}.")
     return value
 
 
@@ -185,19 +187,34 @@ def _closing(body: str, start: int) -> int | None:
     return None
 
 
-def _refuse_unreadable(value: Any) -> None:
-    stack: list[tuple[dict[str, Any] | list[Any], int]] = [([value], 0)]
-    while stack:
-        container, depth = stack.pop()
-        if depth > _MAX_DEPTH:
-            raise UnusableReplyError(f"The JSON in the reply is nested deeper than {_MAX_DEPTH} levels.")
-        for item in chain(container, container.values()) if isinstance(container, dict) else container:
-            if isinstance(item, dict | list):
-                stack.append((item, depth + 1))
-            elif isinstance(item, str) and well_formed(item) != item:
-                raise UnusableReplyError("The JSON in the reply has half a surrogate pair, which is no text.")
-            elif isinstance(item, float) and not math.isfinite(item):
-                raise UnusableReplyError("The reply has NaN, Infinity or a number too large, which JSON does not have.")
+def segment(key: str) -> str:
+    """A key as a part of a path: `.name`, or `["a.b"]` if the key has special characters."""
+    return f".{key}" if key and not set(key) & set('.[]"') else f"[{json.dumps(key)}]"
+
+
+def not_json(value: Any, path: str = "", depth: int = 1) -> Iterator[tuple[str, str]]:
+    """The path and the text of what neither JSON nor pydantic's JSON parser takes, though Python's may."""
+    if isinstance(value, dict | list) and depth > _MAX_DEPTH:
+        yield path, f"nested deeper than {_MAX_DEPTH} levels"
+    elif isinstance(value, dict):
+        for key in getattr(value, "duplicates", ()):
+            yield path + segment(key), f"duplicate key {key!r}; remove one"
+        for key, item in value.items():
+            if not isinstance(key, str) or well_formed(key) != key:
+                yield path, f"found the key {key!r}, which is no text"
+            yield from not_json(item, path + segment(str(key)), depth + 1)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from not_json(item, f"{path}[{i}]", depth + 1)
+    elif isinstance(value, str):
+        if well_formed(value) != value:
+            yield path, "found half a surrogate pair, which is no text"
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield path, f"found {value}; JSON has no NaN, no Infinity and no number as large as this"
+    elif isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        yield path, "found a number too long to be written"
+    elif not isinstance(value, int | float | None):
+        yield path, f"found a {type(value).__name__}, expected a JSON value"
 
 
 def _describe(value: object) -> str:

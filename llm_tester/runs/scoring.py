@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from ._forms import choices, in_form, is_ignored, is_nothing, segment
+from ._forms import choices, in_form, is_ignored, is_nothing
 from ._pairing import in_order, paired_by_key, paired_by_likeness
 from ._shapes import Shape, shape_of
+from .extraction import segment
 from .rules import by_value
 
 __all__ = ["Comparison", "Counts", "FieldScore", "compare", "compare_forms"]
