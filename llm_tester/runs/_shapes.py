@@ -198,6 +198,8 @@ def _markers(metadata: Iterable[Any]) -> tuple[Marker, ...]:
 
 def _union(kinds: Sequence[Any]) -> Any:
     """The union of several types; any type if there are none."""
+    if len(kinds) == 1:
+        return kinds[0]
     try:
         return Union[tuple(kinds)] if kinds else Any  # noqa: UP007
     except TypeError:  # Python before 3.14 hashes what is in Annotated
@@ -236,7 +238,6 @@ def _natural(kind: Any) -> Rule | None:
     return next((rule for kinds, rule in _RULES if _is_a(kind, kinds)), None)
 
 
-@lru_cache(maxsize=1024)
 def _fields(kind: Any) -> Mapping[str, Any] | None:
     plain = _plain(kind)
     if not isinstance(plain, type):

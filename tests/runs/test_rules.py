@@ -31,6 +31,7 @@ from typing_extensions import TypedDict
 import llm_tester
 from llm_tester import Close, Compare, Exact, Ignore, Key, Ordered, Tolerance, Weight
 from llm_tester.errors import CaseError
+from llm_tester.runs.expected import check_expected
 from llm_tester.runs.extraction import extract
 from llm_tester.runs.scoring import FieldScore, compare
 
@@ -355,6 +356,30 @@ def test_the_rules_reach_into_every_shape(model: type[BaseModel], expected: Any,
     result = compare(expected, data, model)
     assert result.accuracy == 100
     assert [field.rule for field in result.fields] == rules
+
+
+class HintedText(BaseModel):
+    value: Annotated[str, ["a hint"]]
+    kind: Literal["text"]
+
+
+class HintedNumber(BaseModel):
+    value: Annotated[int, ["a hint"]]
+    kind: Literal["number"]
+
+
+class Hinted(BaseModel):
+    """Other libraries may put into Annotated what has no hash."""
+
+    name: Annotated[str, ["a hint"], Exact]
+    tags: list[Annotated[str, ["a hint"]]]
+    either: HintedText | HintedNumber
+
+
+def test_what_others_put_into_annotated_needs_no_hash() -> None:
+    data = {"name": "x", "tags": ["y"], "either": {"value": 3, "kind": "number"}}
+    check_expected(data, Hinted, "lamp.json")
+    assert [field.rule for field in compare(data, data, Hinted).fields] == ["exact", "text", "number", "exact"]
 
 
 class Shop(BaseModel):
