@@ -42,8 +42,8 @@ def facts_of(result: CaseResult) -> Iterator[tuple[str, str]]:
     yield "origin", result.source_of_reply
     if result.fallback:
         yield "answered by the fallback", result.fallback
-    if result.counts is not None:
-        yield "values", str(result.counts)
+    if (counts := result.counts) is not None:
+        yield "values", str(counts)
     if result.usage is not None:
         yield from _usage_facts(result.usage)
     else:

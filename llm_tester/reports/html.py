@@ -71,7 +71,8 @@ def render(
 def _rendered(run: RunResult, comparison: RunComparison | None, against: RunResult | None, paths: Paths) -> str:
     summary = summarize(run)
     columns = summary.columns
-    earlier = _shared(run, against) if against else []
+    places = {result.place for result in run.results} if against else set()
+    earlier = [result for result in against.results if result.place in places] if against else []
     script = "\n".join(_asset(name) for name in _SCRIPTS)
     template = _environment().get_template("report.html.j2")
     return template.render(
@@ -89,12 +90,6 @@ def _rendered(run: RunResult, comparison: RunComparison | None, against: RunResu
         index=_embedded(_index(run, columns, earlier, against)),
         details=_embedded(_details(run, earlier, against, paths)),
     )
-
-
-def _shared(run: RunResult, against: RunResult) -> list[CaseResult]:
-    """The results of an earlier run whose case and model this run has too."""
-    places = {result.place for result in run.results}
-    return [result for result in against.results if result.place in places]
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from ..cassettes.importing import collector_at_rest
 from ..runs.comparison import RunComparison, counted
@@ -136,6 +137,7 @@ def _problems(run: RunResult, again: str | None) -> Iterator[str]:
         yield f"- To run again what failed or was skipped: `{again}`"
 
 
+@lru_cache(maxsize=4096)
 def _cell(text: str) -> str:
     # A reply may contain anything.
     return _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), " ".join(text.split()))

@@ -26,6 +26,7 @@ _STEPS = (
     *("#ffffff on #ad5206", "#2a1500 on #ee9f58", "#33200b on #fad7ae", "#1f262d on #e6ecef"),
     *("#0d2638 on #b5d5ea", "#061b2b on #70afd8", "#ffffff on #1e6ba3"),
 )
+_as_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 # By status, from the best to the worst, its word in the tables.
 _WORDS = {"ok": "", "invalid": "inval", "failed": "fail", "skipped": "skip"}
 # The columns of a name in the matrix, if all of them are narrow; and of a table of sums without the names.
@@ -167,7 +168,7 @@ def _show_wrong(console: Console, run: RunResult, columns: Sequence[Column], *, 
 
 
 def _value(value: Any) -> str:
-    return "nothing" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+    return "nothing" if value is None else _as_json(value)
 
 
 def _show_sums(console: Console, run: RunResult, summary: Summary, *, whole: bool) -> None:

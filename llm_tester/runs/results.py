@@ -113,7 +113,8 @@ class CaseResult(OfModel, OfCase):
         reply: the reply's text; None if there was no reply.
         actual: the extracted data; None if there is none.
         usage: tokens, cost and seconds; None if there was no reply.
-        cassette: the file that the reply was replayed from or recorded to; None if there was none.
+        cassette: the file that the reply was replayed from or recorded to; None if there was none. In results.json, its
+            path is relative to that file.
         kept: whether the reply is what an earlier replay of the same recording was turned into (see `runs.kept`).
         age_days: the age of a replayed recording in days; None if it is unknown or nothing was replayed.
         old: whether that is more than the configured `max_age`.
@@ -313,6 +314,7 @@ class RunResult(Record):
         """The results that were replayed from a recording older than the configured `max_age`."""
         return [result for result in self.results if result.old]
 
+    @collector_at_rest()
     def save(self, path: str | Path) -> None:
         """Writes the results as JSON.
 

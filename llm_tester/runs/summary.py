@@ -4,6 +4,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain, pairwise
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
@@ -280,18 +281,17 @@ def field_means(results: Iterable[CaseResult]) -> dict[str, dict[str, dict[str, 
     scores: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     compared, changed = Counter[tuple[str, str, str]](), Counter[tuple[str, str, str]]()
     rules: dict[tuple[str, str, str], dict[str, None]] = defaultdict(dict)
-    places = _Places()
     for group in grouped(results).values():
         module, column = group.first.module, group.first.column
         repeats = [result.fields for result in group.results if result.fields]
         for field in chain.from_iterable(repeats):
-            cell = module, places[field.path], column
+            cell = module, _without_indices(field.path), column
             scores[cell].append(field.score)
             rules[cell][field.rule] = None
         if len(repeats) > 1:
             values = [{field.path: repr(field.actual) for field in fields} for fields in repeats]
             for path in dict.fromkeys(chain.from_iterable(values)):
-                cell = module, places[path], column
+                cell = module, _without_indices(path), column
                 compared[cell] += 1
                 changed[cell] += len({fields.get(path, "None") for fields in values}) > 1
     means: dict[str, dict[str, dict[str, FieldMean]]] = {}
@@ -302,12 +302,9 @@ def field_means(results: Iterable[CaseResult]) -> dict[str, dict[str, dict[str, 
     return means
 
 
-class _Places(dict[str, str]):
-    """By path of a value, the same path without the indices of lists."""
-
-    def __missing__(self, path: str) -> str:
-        self[path] = place = _INDEX.sub(lambda match: match[1] or "[]", path)
-        return place
+@lru_cache(maxsize=4096)
+def _without_indices(path: str) -> str:
+    return _INDEX.sub(lambda match: match[1] or "[]", path)
 
 
 def summarize(run: RunResult) -> Summary:
