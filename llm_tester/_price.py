@@ -10,19 +10,11 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from decimal import Context, Decimal, localcontext
-from itertools import pairwise
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = [
-    "Cost",
-    "Price",
-    "Rates",
-    "Tier",
-    "Tokens",
-    "cost",
-]
+__all__ = ["Cost", "Price", "Rate", "Rates", "Tier", "Tokens", "cost"]
 
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 
@@ -41,8 +33,7 @@ class Tokens:
         reasoning_tokens: the output that was reasoning.
 
     Raises:
-        TypeError: a count is not an int.
-        ValueError: a count is negative, or the parts are more than their total.
+        ValueError: a count is not an int or negative, or the parts are more than their total.
     """
 
     prompt_tokens: int = 0
@@ -53,10 +44,8 @@ class Tokens:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if type(value) is not int:
-                raise TypeError(f"{name} must be an int, found {value!r}")
-            if value < 0:
-                raise ValueError(f"{name} must not be negative, found {value}")
+            if type(value) is not int or value < 0:
+                raise ValueError(f"{name} must be an int of 0 or more, found {value!r}")
         if self.cached_tokens + self.cache_write_tokens > self.prompt_tokens:
             raise ValueError(f"cached_tokens and cache_write_tokens are more than prompt_tokens in {self}")
         if self.reasoning_tokens > self.completion_tokens:
@@ -94,8 +83,8 @@ class Price(Rates):
 
     Args:
         per_request: USD for each request, besides its tokens.
-        tiers: long-context rates, by rising `above_tokens`. The highest tier whose threshold the request's input
-            exceeds holds for the whole request, as both sources define it; below the first one the price itself holds.
+        tiers: long-context rates. The highest tier whose threshold the request's input exceeds holds for the whole
+            request, as both sources define it; below the first one the price itself holds.
         source: where it comes from: "config", "litellm 1.106.2", "genai-prices 0.2.3".
     """
 
@@ -103,17 +92,10 @@ class Price(Rates):
     tiers: tuple[Tier, ...] = ()
     source: str = "config"
 
-    @field_validator("tiers")
-    @classmethod
-    def _rising(cls, tiers: tuple[Tier, ...]) -> tuple[Tier, ...]:
-        if any(low.above_tokens >= high.above_tokens for low, high in pairwise(tiers)):
-            raise ValueError("above_tokens must rise from tier to tier")
-        return tiers
-
     def rates(self, prompt_tokens: int) -> Rates:
         """The rates of a request with that many input tokens, each None replaced by the rate that it means."""
-        found: Rates = next((tier for tier in reversed(self.tiers) if prompt_tokens > tier.above_tokens), self)
-        return _filled(found)
+        exceeded = [tier for tier in self.tiers if prompt_tokens > tier.above_tokens]
+        return _filled(max(exceeded, key=lambda tier: tier.above_tokens) if exceeded else self)
 
 
 @functools.lru_cache(maxsize=1024)

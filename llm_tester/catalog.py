@@ -13,14 +13,15 @@ Everything is read at the first use and kept until `reset()`. All functions may 
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import re
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic_core import from_json
@@ -28,16 +29,17 @@ from pydantic_core import from_json
 from .cassettes.forks import lock_of
 from .errors import ConfigError
 
+Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
 
 __all__ = [
     "env_keys",
     "hosts",
+    "kept",
     "known_slugs",
     "litellm_version",
     "model_entry",
     "model_names",
-    "once",
     "package_file",
     "reset",
     "strip_route",
@@ -120,41 +122,29 @@ _KEYLESS = (
 )
 
 
-class _Cache:
-    """What was read so far; the only state of this module."""
-
-    def __init__(self) -> None:
-        self._lock = lock_of(threading.RLock)
-        self._values: dict[Hashable, Any] = {}
-
-    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        with self._lock:
-            if key not in self._values:
-                self._values[key] = make()
-            return self._values[key]
-
-    def clear(self) -> None:
-        with self._lock:
-            self._values.clear()
+_lock = lock_of(threading.RLock)
+_kept: list[Callable[[], None]] = []
 
 
-_CACHE = _Cache()
+def kept(make: Callable[Arguments, Value]) -> Callable[Arguments, Value]:
+    """Keeps what a function makes from LiteLLM's files, for each of its arguments, until `reset`."""
+    cached = functools.cache(make)
+    _kept.append(cached.cache_clear)
+
+    @functools.wraps(make)
+    def get(*arguments: Arguments.args, **keywords: Arguments.kwargs) -> Value:
+        # Many threads ask at once when a run begins, and the files are to be read once.
+        with _lock:
+            return cached(*arguments, **keywords)  # type: ignore[arg-type]
+
+    return get
 
 
 def reset() -> None:
     """Forget what was read, so that the next call reads LiteLLM's files again."""
-    _CACHE.clear()
-
-
-def once(key: Hashable, make: Callable[[], Value]) -> Value:
-    """A value made from LiteLLM's files, kept until `reset`.
-
-    Args:
-        key: what the value depends on.
-        make: makes it, if it is not kept.
-    """
-    value: Value = _CACHE.get(key, make)
-    return value
+    with _lock:
+        for clear in _kept:
+            clear()
 
 
 def package_file(name: str) -> Path:
@@ -188,20 +178,18 @@ def _read_json(name: str) -> dict[str, Any]:
     return data
 
 
+@kept
 def _bundle() -> dict[str, dict[str, Any]]:
-    def load() -> dict[str, dict[str, Any]]:
-        data = _read_json(_MODELS)
-        return {name: entry for name, entry in data.items() if isinstance(entry, dict) and name != "sample_spec"}
-
-    bundle: dict[str, dict[str, Any]] = _CACHE.get(_MODELS, load)
-    return bundle
+    data = _read_json(_MODELS)
+    return {name: entry for name, entry in data.items() if isinstance(entry, dict) and name != "sample_spec"}
 
 
+@kept
 def _json_providers() -> dict[str, dict[str, Any]]:
-    providers: dict[str, dict[str, Any]] = _CACHE.get(_JSON_PROVIDERS, lambda: _read_json(_JSON_PROVIDERS))
-    return providers
+    return _read_json(_JSON_PROVIDERS)
 
 
+@kept
 def litellm_version() -> str:
     """The version of the installed LiteLLM, such as "1.106.2", from its package metadata.
 
@@ -209,12 +197,12 @@ def litellm_version() -> str:
         ConfigError: LiteLLM is not installed.
     """
     try:
-        version: str = _CACHE.get("version", lambda: importlib.metadata.version("litellm"))
+        return importlib.metadata.version("litellm")
     except importlib.metadata.PackageNotFoundError as error:
         raise ConfigError("The package litellm is not installed: pip install litellm") from error
-    return version
 
 
+@kept
 def known_slugs() -> frozenset[str]:
     """Every provider slug that LiteLLM's router accepts, and so every one usable as `provider_type`.
 
@@ -222,14 +210,9 @@ def known_slugs() -> frozenset[str]:
     (litellm/litellm_core_utils/get_llm_provider_logic.py). Some of them, such as "aws_polly", have no chat endpoint;
     LiteLLM's own table of that is wrong for others, so none is left out.
     """
-
-    def load() -> frozenset[str]:
-        block = re.search(r"^class LlmProviders\(.*\):\n((?:[ \t].*\n|\n)+)", _read(_ENUM), re.MULTILINE)
-        slugs = re.findall(r"^\s+[A-Z]\w* = \"([^\"]+)\"", block[1], re.MULTILINE) if block else []
-        return frozenset(slugs or _read_json(_ENDPOINTS)["providers"]) | frozenset(_json_providers())
-
-    slugs: frozenset[str] = _CACHE.get(_ENUM, load)
-    return slugs
+    block = re.search(r"^class LlmProviders\(.*\):\n((?:[ \t].*\n|\n)+)", _read(_ENUM), re.MULTILINE)
+    slugs = re.findall(r"^\s+[A-Z]\w* = \"([^\"]+)\"", block[1], re.MULTILINE) if block else []
+    return frozenset(slugs or _read_json(_ENDPOINTS)["providers"]) | frozenset(_json_providers())
 
 
 def env_keys(slug: str) -> tuple[str, ...]:
@@ -283,6 +266,7 @@ def _spellings(slug: str, model: str) -> Iterator[str]:
         yield name
 
 
+@kept
 def model_entry(slug: str, model: str) -> Mapping[str, Any] | None:
     """What LiteLLM's bundle says about one model of one provider: limits, prices in USD per token, abilities.
 
@@ -294,31 +278,17 @@ def model_entry(slug: str, model: str) -> Mapping[str, Any] | None:
         The entry, read-only, or None. The name must match to the letter, as "<slug>/<model>" or, for an entry that
         belongs to this provider, as "<model>"; a similar name is never used.
     """
-
-    def find() -> Mapping[str, Any] | None:
-        bundle = _bundle()
-        found = (bundle[name] for name in _spellings(slug, model) if name in bundle and _belongs(bundle[name], slug))
-        entry = next(found, None)
-        return None if entry is None else MappingProxyType(entry)
-
-    return once(("entry", slug, model), find)
+    found = (_bundle().get(name) for name in _spellings(slug, model))
+    return next((MappingProxyType(entry) for entry in found if entry and _belongs(entry, slug)), None)
 
 
 def model_names(slug: str) -> list[str]:
     """The chat and responses models that LiteLLM's bundle knows for this provider, sorted, without the slug."""
-
-    def bare(name: str) -> str:
-        prefixes = (f"{owner}/" for owner in _owners(slug))
-        return next((name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix)), name)
-
-    def load() -> list[str]:
-        return sorted(
-            {
-                bare(name)
-                for name, entry in _bundle().items()
-                if entry.get("mode") in ("chat", "responses") and "*" not in name and _belongs(entry, slug)
-            }
-        )
-
-    names: list[str] = _CACHE.get(f"names {slug}", load)
-    return list(names)
+    prefixes = tuple(f"{owner}/" for owner in _owners(slug))
+    return sorted(
+        {
+            name.partition("/")[2] if name.startswith(prefixes) else name
+            for name, entry in _bundle().items()
+            if entry.get("mode") in ("chat", "responses") and "*" not in name and _belongs(entry, slug)
+        }
+    )

@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from ._fallback import Fallback
-from ._price import Price
+from ._price import Price, Rate
 from ._variables import FORM, looks_like_a_key, written_keys
 from .cassettes.secrets import default_scrubber
 from .errors import ConfigError, suggest
@@ -39,8 +39,6 @@ __all__ = [
 ]
 
 Model = TypeVar("Model", bound=BaseModel)
-
-Rate = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):

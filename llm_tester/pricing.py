@@ -69,10 +69,7 @@ _LITELLM_KEYS: Mapping[str, str] = {
     "cache_write": "cache_creation_input_token_cost",
     "reasoning": "output_cost_per_reasoning_token",
 }
-_THRESHOLD = re.compile(
-    r"(?:input_cost_per_token|output_cost_per_token|cache_read_input_token_cost|cache_creation_input_token_cost)"
-    r"(_above_(\d+)(k?)_tokens)"
-)
+_THRESHOLD = re.compile(rf"(?:{'|'.join(_LITELLM_KEYS.values())})(_above_(\d+)(k?)_tokens)")
 # Code, not data, in litellm/litellm_core_utils/llm_cost_calc/utils.py and litellm/constants.py: xAI's higher tier
 # begins at the threshold itself, and Fireworks reads caches at half the input rate if the bundle gives none.
 _INCLUSIVE_THRESHOLDS = ("xai",)
@@ -249,13 +246,11 @@ def quote(slug: str, model: str, config_price: Price | None = None, lead: PriceS
         `chosen` is None if no source has a price: unknown, not free.
     """
     # Prices of genai-prices have dates, so a quote holds for a day (UTC).
-    day = int(time.time() // 86_400)
-    return catalog.once(
-        ("quote", slug, model, config_price, lead, day), lambda: _quote(slug, model, config_price, lead)
-    )
+    return _quote(slug, model, config_price, lead, int(time.time() // 86_400))
 
 
-def _quote(slug: str, model: str, config_price: Price | None, lead: PriceSource) -> Quote:
+@catalog.kept
+def _quote(slug: str, model: str, config_price: Price | None, lead: PriceSource, _day: int) -> Quote:
     litellm, genai = price_from_litellm(slug, model), price_from_genai(slug, model)
     ranked = [config_price, litellm, genai] if lead == "litellm" else [config_price, genai, litellm]
     chosen, other, *_ = [*(price for price in ranked if price is not None), None, None]

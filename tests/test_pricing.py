@@ -134,6 +134,13 @@ def test_the_parts_of_a_cost() -> None:
     assert astuple(found) == (0.002265, 0.00275, 0.01, 0.015015)
 
 
+def test_the_highest_tier_that_is_exceeded_holds_in_any_order() -> None:
+    low, high = (Tier(above_tokens=above, input=above, output=1) for above in (10, 20))
+    for tiers in ((low, high), (high, low)):
+        price = Price(input=1, output=1, tiers=tiers)
+        assert [price.rates(tokens).input for tokens in (10, 11, 20, 21)] == [1, 10, 10, 20]
+
+
 def test_a_price_shows_every_rate() -> None:
     price = Price(input=3, output=15, tiers=(Tier(above_tokens=10, input=6, output=30, cached_input=1),))
     assert price.rates(10).model_dump() == {
@@ -311,7 +318,6 @@ def test_disagreement_rules() -> None:
         ({"tiers": [{"above_tokens": 1.5, "input": 1, "output": 1}]}, "valid integer"),
         ({"tiers": [{"above_tokens": -1, "input": 1, "output": 1}]}, "greater than or equal to 0"),
         ({"tiers": [{"above_tokens": 1, "input": "1", "output": 1}]}, "valid number"),
-        ({"tiers": [{"above_tokens": 5, "input": 1, "output": 1}] * 2}, "must rise"),
     ],
 )
 def test_a_bad_price_is_refused(bad: dict[str, Any], said: str) -> None:
@@ -329,18 +335,18 @@ def test_a_price_cannot_be_changed_and_survives_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "error", "said"),
+    ("bad", "said"),
     [
-        ({"prompt_tokens": -1}, ValueError, "prompt_tokens must not be negative, found -1"),
-        ({"completion_tokens": 1.0}, TypeError, "completion_tokens must be an int, found 1.0"),
-        ({"prompt_tokens": True}, TypeError, "prompt_tokens must be an int, found True"),
-        ({"cached_tokens": None}, TypeError, "cached_tokens must be an int, found None"),
-        ({"prompt_tokens": 9, "cached_tokens": 5, "cache_write_tokens": 5}, ValueError, "more than prompt_tokens"),
-        ({"completion_tokens": 9, "reasoning_tokens": 10}, ValueError, "more than completion_tokens"),
+        ({"prompt_tokens": -1}, "prompt_tokens must be an int of 0 or more, found -1"),
+        ({"completion_tokens": 1.0}, "completion_tokens must be an int of 0 or more, found 1.0"),
+        ({"prompt_tokens": True}, "prompt_tokens must be an int of 0 or more, found True"),
+        ({"cached_tokens": None}, "cached_tokens must be an int of 0 or more, found None"),
+        ({"prompt_tokens": 9, "cached_tokens": 5, "cache_write_tokens": 5}, "more than prompt_tokens"),
+        ({"completion_tokens": 9, "reasoning_tokens": 10}, "more than completion_tokens"),
     ],
 )
-def test_bad_tokens_are_refused(bad: dict[str, Any], error: type[Exception], said: str) -> None:
-    with pytest.raises(error, match=said):
+def test_bad_tokens_are_refused(bad: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
         Tokens(**bad)
 
 

@@ -83,7 +83,7 @@ def refusal(variables: Iterable[str], params: object, address: str | None) -> st
     if host is None or host in os.environ.get(ALLOW_VARIABLE, "").lower().split():
         return None
     for variable in filter(settings().key, (*variables, *sorted(variables_of(params)))):
-        owners = _owners(variable)
+        owners = _owners().get(variable.upper(), ())
         if not (owners or _SERVICES.match(variable)) or _belongs(host, owners):
             continue
         return (
@@ -108,15 +108,12 @@ def _belongs(host: str, owners: Iterable[str]) -> bool:
     return bool(_HOST.fullmatch(host)) and any(host == name or host.endswith(f".{name}") for name in known)
 
 
-def _owners(variable: str) -> frozenset[str]:
+@catalog.kept
+def _owners() -> Mapping[str, set[str]]:
     """The LiteLLM slugs whose key or login a variable is."""
-
-    def load() -> dict[str, frozenset[str]]:
-        found: dict[str, set[str]] = {}
-        for slug in catalog.known_slugs():
-            needed = login(slug)
-            for name in (*catalog.env_keys(slug), *(needed.variables() if needed else ())):
-                found.setdefault(name, set()).add(slug)
-        return {name: frozenset(slugs) for name, slugs in found.items()}
-
-    return catalog.once("owners of variables", load).get(variable.upper(), frozenset())
+    found: dict[str, set[str]] = {}
+    for slug in catalog.known_slugs():
+        needed = login(slug)
+        for name in (*catalog.env_keys(slug), *(needed.variables() if needed else ())):
+            found.setdefault(name, set()).add(slug)
+    return found
