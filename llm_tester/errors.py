@@ -131,16 +131,6 @@ class ProviderError(LLMTesterError, Exception):
         self.status_code = status_code
         self.retry_after = retry_after
 
-    def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions with keyword-only arguments do not unpickle by themselves, and results cross process pools.
-        return _rebuild, (type(self), str(self), dict(self.__dict__))
-
-
-def _rebuild(kind: type[ProviderError], message: str, state: dict[str, object]) -> ProviderError:
-    error = kind(message)
-    error.__dict__.update(state)
-    return error
-
 
 class MissingKeyError(ProviderError):
     """No API key, or one that cannot be sent; names the variable and the file that may hold it."""

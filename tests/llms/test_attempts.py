@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import pickle
 import secrets
 import socket
 import ssl
@@ -541,3 +542,10 @@ def test_a_reply_with_a_usage_that_cannot_be_is_kept(
     text, found = provider.get_response("a", "b")
     assert (text, found.total_cost) == ("hello", None if cost is None else pytest.approx(cost))
     assert note in found.notes[0]
+
+
+def test_an_error_crosses_processes_with_what_it_says() -> None:
+    error = RateLimitError("Too many.", provider="p", model="m", status_code=429, retry_after=2.0)
+    error.attempts = 3
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), copy.args, vars(copy)) == (RateLimitError, error.args, vars(error))
