@@ -12,14 +12,16 @@ from .forks import lock_of
 __all__ = ["collector_at_rest", "lazy"]
 
 
-def lazy(namespace: dict[str, Any], homes: Mapping[str, str]) -> Callable[[str], Any]:
+def lazy(namespace: dict[str, Any], modules: Mapping[str, str]) -> Callable[[str], Any]:
     """The `__getattr__` of a package whose names are imported when they are used.
 
     Args:
         namespace: the package's `globals()`; it keeps each name that was used.
-        homes: the module of each name, from the package on. A name that is its own module is that module.
+        modules: the names of each module, which is named from the package on. A name that is its own module is that
+            module.
     """
     package = namespace["__name__"]
+    homes = {name: module for module, names in modules.items() for name in names.split()}
 
     def get(name: str) -> Any:
         if name not in homes:

@@ -14,4 +14,4 @@ if TYPE_CHECKING:
 __all__ = ["ProviderContract", "faults"]
 
 # pytest imports this package for its plugin in every session; the kit is imported when it is used.
-__getattr__ = lazy(globals(), {"ProviderContract": "contract", "faults": "faults"})
+__getattr__ = lazy(globals(), {"contract": "ProviderContract", "faults": "faults"})
