@@ -10,10 +10,8 @@ __all__ = ["Fallback"]
 
 
 def _known_error(name: str) -> str:
-    kinds = [
-        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ProviderError)
-    ]
-    known = [kind.__name__ for kind in kinds]
+    kinds = (kind for kind in vars(errors).values() if isinstance(kind, type))
+    known = [kind.__name__ for kind in kinds if issubclass(kind, errors.ProviderError)]
     if name not in known:
         raise ValueError(f"found {name!r}, expected the name of an error of a call; {errors.suggest(name, known)}")
     return name

@@ -5,7 +5,6 @@ directory; there need not be one. The package's own providers are in `llm_tester
 entry of the same name in the global config is laid over them, field by field.
 """
 
-import functools
 import json
 import re
 from collections import Counter
@@ -29,14 +28,7 @@ from ._variables import FORM, looks_like_a_key, written_keys
 from .cassettes.secrets import default_scrubber
 from .errors import ConfigError, suggest
 
-__all__ = [
-    "GlobalConfig",
-    "MockScript",
-    "ModelConfig",
-    "ProviderConfig",
-    "read_json",
-    "validate",
-]
+__all__ = ["GlobalConfig", "MockScript", "ModelConfig", "ProviderConfig", "read_json", "validate"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -82,13 +74,9 @@ class ModelConfig(_Strict):
     supports_pdf: bool | None = None
 
     @model_validator(mode="after")
-    def _is_no_address(self) -> Self:
+    def _can_be_used(self) -> Self:
         if "://" in self.name:
             raise ValueError(f"name: found the address {self.name!r}; write it as api_base of the entry")
-        return self
-
-    @model_validator(mode="after")
-    def _both_rates(self) -> Self:
         if (self.cost_input is None) != (self.cost_output is None):
             raise ValueError("cost_input and cost_output belong together: write both (0 for free) or neither")
         rates = (self.cost_cached_input, self.cost_cache_write, self.cost_reasoning, self.cost_per_request or None)
@@ -98,17 +86,10 @@ class ModelConfig(_Strict):
 
     def price(self) -> Price | None:
         """The price written in the config, in USD per million tokens; None if none is written."""
-        if self.cost_input is None or self.cost_output is None:
+        if self.cost_input is None:
             return None
-        return Price(
-            input=self.cost_input,
-            output=self.cost_output,
-            cached_input=self.cost_cached_input,
-            cache_write=self.cost_cache_write,
-            reasoning=self.cost_reasoning,
-            per_request=self.cost_per_request,
-            source="config",
-        )
+        rates = {name.removeprefix("cost_"): rate for name, rate in vars(self).items() if name.startswith("cost_")}
+        return Price(**rates, source="config")
 
 
 class MockScript(_Strict):
@@ -158,11 +139,6 @@ _ORIGINALS = {"bridge", "cost_category", "env_key_secret", "llm_models", "prefer
 
 def _named(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
-
-
-@functools.lru_cache(maxsize=1024)
-def _own_variable(name: str) -> str:
-    return re.sub(r"[^A-Z0-9]+", "_", name.upper()) + "_API_KEY"
 
 
 class ProviderConfig(_Strict):
@@ -224,9 +200,7 @@ class ProviderConfig(_Strict):
     @model_validator(mode="before")
     @classmethod
     def _type_is_name(cls, entry: Any) -> Any:
-        if isinstance(entry, dict) and "provider_type" not in entry and "name" in entry:
-            return {**entry, "provider_type": entry["name"]}
-        return entry
+        return {"provider_type": entry["name"], **entry} if isinstance(entry, dict) and "name" in entry else entry
 
     @model_validator(mode="after")
     def _params_are_params(self) -> Self:
@@ -253,11 +227,8 @@ class ProviderConfig(_Strict):
         names = [model.name for model in self.models]
         if doubles := sorted(name for name, times in Counter(names).items() if times > 1):
             raise ValueError(f"model {doubles[0]!r} is listed twice; remove one")
-        defaults = [model.name for model in self.models if model.default]
-        if self.default_model is not None:
-            defaults = [name for name in defaults if name != self.default_model] if defaults else []
-            if defaults:
-                raise ValueError(f"two defaults, {self.default_model!r} and {defaults[0]!r}: remove one")
+        marked = [model.name for model in self.models if model.default]
+        defaults = list(dict.fromkeys([*filter(None, [self.default_model]), *marked]))
         if len(defaults) > 1:
             raise ValueError(f"two defaults, {defaults[0]!r} and {defaults[1]!r}: remove one")
         if self.name in [item.to for item in self.fallback]:
@@ -266,7 +237,7 @@ class ProviderConfig(_Strict):
 
     def own_variable(self) -> str:
         """The variable of the key if the entry has its own `api_base` and no `env_key`."""
-        return _own_variable(self.name)
+        return re.sub(r"[^A-Z0-9]+", "_", self.name.upper()) + "_API_KEY"
 
     def default(self) -> str | None:
         """The name of the default model: `default_model`, else the one marked, else the first enabled one."""
@@ -327,10 +298,8 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, path))
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{path}: nested too deeply to be read") from error
-    except ValueError as error:  # Python refuses integers of more than 4,300 digits
-        raise ConfigError(f"{path}: has a number too long to be read: {error}") from error
+    except (RecursionError, ValueError) as error:  # Python refuses integers of more than 4,300 digits
+        raise ConfigError(f"{path}: nested too deeply, or a number is too long: {error}") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: found {_kind(value)}, expected an object")
     return value

@@ -140,9 +140,9 @@ class Settings:
             return None
         over = {"enabled": entry} if isinstance(entry, bool) else entry or {}
         base = base or {}
-        if "base_url" in over:
-            over = {**over, "api_base": over["base_url"]} if "api_base" not in over else over
-            over = {key: value for key, value in over.items() if key != "base_url"}
+        if "base_url" in over and "api_base" not in over:
+            # Else the package's address would lead over the user's.
+            base = {key: value for key, value in base.items() if key != "api_base"}
         if "default_model" in over and "models" not in over:
             # The user's choice of a default replaces the mark in the package's file.
             base = {**base, "models": [_unmarked(model) for model in base.get("models", [])]}

@@ -75,11 +75,11 @@ class Login:
             key: gives the value of a variable, None if it has none.
             written: the names of the entry's fields that have a value.
         """
-        lacks = {way: tuple(part for part in way if not part.is_given(key, written)) for way in self.ways}
-        if not all(lacks.values()):
+        lacks = [tuple(part for part in way if not part.is_given(key, written)) for way in self.ways]
+        if not all(lacks):
             return ()
-        begun = {way: lack for way, lack in lacks.items() if len(lack) < len(way)} or lacks
-        return tuple(sorted(begun.values(), key=len))
+        begun = [lack for lack, way in zip(lacks, self.ways, strict=True) if len(lack) < len(way)]
+        return tuple(sorted(begun or lacks, key=len))
 
     def key_variables(self) -> tuple[str, ...]:
         """The variables that may hold an API key."""
@@ -132,35 +132,38 @@ def login(slug: str, env_key: str | None = None) -> Login | None:
     return replace(found, ways=tuple(tuple(other if part.is_key() else part for part in way) for way in ways))
 
 
-def _part(variables: str, fields: str = "", files: str = "") -> Part:
-    """A part from `VARIABLE:field` and `VARIABLE`, separated by spaces."""
-    pairs = (word.partition(":")[::2] for word in variables.split())
-    return Part({name: field or None for name, field in pairs}, tuple(fields.split()), tuple(files.split()))
+def _part(text: str) -> Part:
+    """A part from words: `VARIABLE:field`, `VARIABLE`, a `:field` that no variable has, and a `~/file`."""
+    words = text.split()
+    files = tuple(word for word in words if word.startswith("~"))
+    pairs = [word.partition(":")[::2] for word in words if word not in files]
+    variables = {name: field or None for name, field in pairs if name}
+    return Part(variables, tuple(field for name, field in pairs if not name), files)
 
 
-_AZURE_BASE = _part("AZURE_API_BASE:api_base")
+def _ways(*texts: str) -> tuple[tuple[Part, ...], ...]:
+    """The ways to log in, each from its parts with a `+` between them."""
+    return tuple(tuple(map(_part, text.split("+"))) for text in texts)
+
+
 # llms/azure/common_utils.py, get_azure_ad_token(); the API's version has a default.
 _AZURE = Login(
-    ways=(
-        (_part("AZURE_API_KEY:api_key AZURE_OPENAI_API_KEY:api_key"), _AZURE_BASE),
-        (_part("AZURE_AD_TOKEN:azure_ad_token"), _AZURE_BASE),
-        (
-            _part("AZURE_TENANT_ID:tenant_id"),
-            _part("AZURE_CLIENT_ID:client_id"),
-            _part("AZURE_CLIENT_SECRET:client_secret"),
-            _AZURE_BASE,
-        ),
+    _ways(
+        "AZURE_API_KEY:api_key AZURE_OPENAI_API_KEY:api_key + AZURE_API_BASE:api_base",
+        "AZURE_AD_TOKEN:azure_ad_token + AZURE_API_BASE:api_base",
+        "AZURE_TENANT_ID:tenant_id + AZURE_CLIENT_ID:client_id + AZURE_CLIENT_SECRET:client_secret"
+        " + AZURE_API_BASE:api_base",
     ),
     optional=(_part("AZURE_API_VERSION:api_version"),),
 )
 
 # llms/bedrock/base_aws_llm.py, and behind it boto3, which reads its own variables and files. The region has a default.
 _AWS = Login(
-    ways=(
-        (_part("AWS_ACCESS_KEY_ID:aws_access_key_id"), _part("AWS_SECRET_ACCESS_KEY:aws_secret_access_key")),
-        (_part("AWS_PROFILE:aws_profile_name", files="~/.aws/credentials ~/.aws/config"),),
-        (_part("AWS_ROLE_ARN"), _part("AWS_WEB_IDENTITY_TOKEN_FILE")),
-        (_part("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI AWS_CONTAINER_CREDENTIALS_FULL_URI"),),
+    _ways(
+        "AWS_ACCESS_KEY_ID:aws_access_key_id + AWS_SECRET_ACCESS_KEY:aws_secret_access_key",
+        "AWS_PROFILE:aws_profile_name ~/.aws/credentials ~/.aws/config",
+        "AWS_ROLE_ARN + AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI AWS_CONTAINER_CREDENTIALS_FULL_URI",
     ),
     optional=(
         _part("AWS_REGION_NAME:aws_region_name AWS_REGION:aws_region_name AWS_DEFAULT_REGION:aws_region_name"),
@@ -168,19 +171,14 @@ _AWS = Login(
     ),
     by_itself=True,
 )
-_BEDROCK = replace(_AWS, ways=((_part("AWS_BEARER_TOKEN_BEDROCK:api_key"),), *_AWS.ways))
+_BEDROCK = replace(_AWS, ways=(*_ways("AWS_BEARER_TOKEN_BEDROCK:api_key"), *_AWS.ways))
 
 # llms/vertex_ai/vertex_llm_base.py, and behind it google-auth. The location has a default.
 _VERTEX = Login(
-    ways=(
-        (
-            _part(
-                "VERTEXAI_CREDENTIALS:vertex_credentials GOOGLE_APPLICATION_CREDENTIALS:vertex_credentials",
-                fields="vertex_ai_credentials",
-                files="~/.config/gcloud/application_default_credentials.json",
-            ),
-            _part("VERTEXAI_PROJECT:vertex_project", fields="vertex_ai_project"),
-        ),
+    _ways(
+        "VERTEXAI_CREDENTIALS:vertex_credentials GOOGLE_APPLICATION_CREDENTIALS:vertex_credentials"
+        " :vertex_ai_credentials ~/.config/gcloud/application_default_credentials.json"
+        " + VERTEXAI_PROJECT:vertex_project :vertex_ai_project"
     ),
     optional=(_part("VERTEXAI_LOCATION:vertex_location VERTEX_LOCATION:vertex_location"),),
     by_itself=True,
@@ -188,67 +186,52 @@ _VERTEX = Login(
 
 # llms/watsonx/common_utils.py
 _WATSONX_PLACE = (
-    _part("WATSONX_API_BASE:api_base WATSONX_URL:api_base WX_URL:api_base WML_URL:api_base"),
-    _part(
-        "WATSONX_PROJECT_ID:project_id WX_PROJECT_ID:project_id PROJECT_ID:project_id "
-        "WATSONX_DEPLOYMENT_SPACE_ID:space_id WATSONX_SPACE_ID:space_id WX_SPACE_ID:space_id SPACE_ID:space_id"
-    ),
+    "+ WATSONX_API_BASE:api_base WATSONX_URL:api_base WX_URL:api_base WML_URL:api_base"
+    " + WATSONX_PROJECT_ID:project_id WX_PROJECT_ID:project_id PROJECT_ID:project_id"
+    " WATSONX_DEPLOYMENT_SPACE_ID:space_id WATSONX_SPACE_ID:space_id WX_SPACE_ID:space_id SPACE_ID:space_id"
 )
 _WATSONX = Login(
-    ways=(
-        (_part("WATSONX_APIKEY:api_key WATSONX_API_KEY:api_key WX_API_KEY:api_key"), *_WATSONX_PLACE),
-        (_part("WATSONX_TOKEN:token"), *_WATSONX_PLACE),
-        (_part("WATSONX_ZENAPIKEY:zen_api_key"), *_WATSONX_PLACE),
+    _ways(
+        f"WATSONX_APIKEY:api_key WATSONX_API_KEY:api_key WX_API_KEY:api_key {_WATSONX_PLACE}",
+        f"WATSONX_TOKEN:token {_WATSONX_PLACE}",
+        f"WATSONX_ZENAPIKEY:zen_api_key {_WATSONX_PLACE}",
     )
 )
 
 # llms/databricks/common_utils.py
-_DATABRICKS_BASE = _part("DATABRICKS_API_BASE:api_base")
 _DATABRICKS = Login(
-    ways=(
-        (_part("DATABRICKS_API_KEY:api_key"), _DATABRICKS_BASE),
-        (_part("DATABRICKS_CLIENT_ID"), _part("DATABRICKS_CLIENT_SECRET"), _DATABRICKS_BASE),
+    _ways(
+        "DATABRICKS_API_KEY:api_key + DATABRICKS_API_BASE:api_base",
+        "DATABRICKS_CLIENT_ID + DATABRICKS_CLIENT_SECRET + DATABRICKS_API_BASE:api_base",
     )
 )
 
 # llms/oci/common_utils.py
 _OCI = Login(
-    ways=(
-        (
-            _part("OCI_USER:oci_user"),
-            _part("OCI_FINGERPRINT:oci_fingerprint"),
-            _part("OCI_TENANCY:oci_tenancy"),
-            _part("OCI_COMPARTMENT_ID:oci_compartment_id"),
-            _part("OCI_KEY_FILE:oci_key_file OCI_KEY:oci_key"),
-        ),
+    _ways(
+        "OCI_USER:oci_user + OCI_FINGERPRINT:oci_fingerprint + OCI_TENANCY:oci_tenancy"
+        " + OCI_COMPARTMENT_ID:oci_compartment_id + OCI_KEY_FILE:oci_key_file OCI_KEY:oci_key"
     ),
     optional=(_part("OCI_REGION:oci_region"),),
 )
 
-
-def _with_key(key: str, *others: str) -> Login:
-    return Login(((_part(f"{key}:api_key"), *(_part(other) for other in others)),))
-
-
 _LOGINS: Mapping[str, Login] = {
-    "a2a": Login(((_part("A2A_API_BASE:api_base"),),)),
+    "a2a": Login(_ways("A2A_API_BASE:api_base")),
     "azure": _AZURE,
-    "azure_ai": _with_key("AZURE_AI_API_KEY", "AZURE_AI_API_BASE:api_base"),
+    "azure_ai": Login(_ways("AZURE_AI_API_KEY:api_key + AZURE_AI_API_BASE:api_base")),
     "azure_text": _AZURE,
     "bedrock": _BEDROCK,
-    "cloudflare": _with_key("CLOUDFLARE_API_KEY", "CLOUDFLARE_ACCOUNT_ID CLOUDFLARE_API_BASE:api_base"),
+    "cloudflare": Login(_ways("CLOUDFLARE_API_KEY:api_key + CLOUDFLARE_ACCOUNT_ID CLOUDFLARE_API_BASE:api_base")),
     "databricks": _DATABRICKS,
     "databricks_agent": _DATABRICKS,
-    "gdc": _with_key("GDC_API_KEY", "GDC_API_BASE:api_base"),
-    "heroku": _with_key("HEROKU_API_KEY", "HEROKU_API_BASE:api_base"),
+    "gdc": Login(_ways("GDC_API_KEY:api_key + GDC_API_BASE:api_base")),
+    "heroku": Login(_ways("HEROKU_API_KEY:api_key + HEROKU_API_BASE:api_base")),
     "oci": _OCI,
-    "predibase": _with_key("PREDIBASE_API_KEY", "PREDIBASE_TENANT_ID:tenant_id"),
+    "predibase": Login(_ways("PREDIBASE_API_KEY:api_key + PREDIBASE_TENANT_ID:tenant_id")),
     "sagemaker": _AWS,
     "sagemaker_chat": _AWS,
     "sagemaker_nova": _AWS,
-    "snowflake": Login(
-        ((_part("SNOWFLAKE_JWT:api_key"), _part("SNOWFLAKE_ACCOUNT_ID:account_id", fields="api_base")),)
-    ),
+    "snowflake": Login(_ways("SNOWFLAKE_JWT:api_key + SNOWFLAKE_ACCOUNT_ID:account_id :api_base")),
     "vertex_ai": _VERTEX,
     "vertex_ai_beta": _VERTEX,
     "watsonx": _WATSONX,

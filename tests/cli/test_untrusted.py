@@ -57,7 +57,7 @@ def project(tmp_path: Path, write_config: Write) -> Path:
     ("path", "content", "message"),
     [
         ("config.json", f'{{"providers": {DEEP}}}', "config.json: nested too deeply"),
-        ("config.json", f'{{"max_age": {DIGITS}}}', "config.json: has a number too long"),
+        ("config.json", f'{{"max_age": {DIGITS}}}', "config.json: nested too deeply, or a number is too long"),
         ("config.json", '{"\\u001b[2J": 1}', r"\x1b[2J: an unknown field"),
         ("config.json", '{"cassettes": "a\\u0000b"}', "cassettes: 'a\\x00b' is no path"),
         ("config.json", f'{{"cassettes": "{"a" * 300}"}}', "the recordings cannot be there"),
