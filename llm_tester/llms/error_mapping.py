@@ -1,12 +1,8 @@
 """Maps what libraries raise to our errors: by HTTP status first, the same on every route."""
 
-import builtins
 import datetime
 import email.utils
-import json
 import re
-import socket
-import ssl
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -148,18 +144,29 @@ _NAMED: Mapping[str, int] = {
 def _named_status(code: object) -> int | None:
     if isinstance(code, str):
         return _NAMED.get(code) or (_named_status(int(code)) if re.fullmatch("[45][0-9]{2}", code) else None)
-    return code if type(code) is int and 400 <= code < 600 else None
+    return code if isinstance(code, int) and 400 <= code < 600 else None
 
 
-# What HTTP clients, and LiteLLM before it asks one, raise if a request never left this machine.
-_UNSENT = frozenset(
-    {
-        *("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "LocalProtocolError", "ProxyError"),
-        *("ClientConnectorError", "ConnectionTimeoutError", "ConnectTimeoutError", "NewConnectionError"),
-        *("NameResolutionError", "InvalidURL", "InvalidHeader", "UnsupportedParamsError"),
-    }
+# Exceptions by the names of their classes, so that no library has to be imported to recognize its own.
+# What HTTP clients, and LiteLLM before it asks one, raise if a request never left this machine:
+_UNSENT = (
+    "ConnectError ConnectTimeout PoolTimeout UnsupportedProtocol LocalProtocolError ProxyError ClientConnectorError "
+    "ConnectionTimeoutError ConnectTimeoutError NewConnectionError NameResolutionError InvalidURL InvalidHeader "
+    "UnsupportedParamsError ConnectionRefusedError gaierror SSLError ImportError UnicodeEncodeError "
+    "MissingKeyError"
 )
-_UNSENT_KINDS = (builtins.ConnectionRefusedError, socket.gaierror, ssl.SSLError, ImportError, UnicodeEncodeError)
+# and what they raise if the connection was there.
+_SENT = "ConnectionResetError TimeoutError ReadError ReadTimeout"
+_UNREADABLE = "JSONDecodeError UnicodeDecodeError ResponseValidationError UnexpectedModelBehavior"
+_BROKEN = (
+    "ConnectionError TransportError ConnectError APIConnectionError ClientConnectionError ClientPayloadError "
+    "ProtocolError ChunkedEncodingError RequestException URLError"
+)
+
+
+def _is_any(error: BaseException, names: str) -> bool:
+    """Whether an exception's class, or one that it is derived from, has one of the names."""
+    return any(kind.__name__ in names.split() for kind in type(error).__mro__)
 
 
 def never_connected(error: BaseException, *, sent: bool = True) -> bool:
@@ -172,14 +179,8 @@ def never_connected(error: BaseException, *, sent: bool = True) -> bool:
         sent: whether a request was seen.
     """
     for link in exception_chain(error):
-        names = {kind.__name__ for kind in type(link).__mro__}
-        if isinstance(link, (*_UNSENT_KINDS, MissingKeyError)) or names & _UNSENT:
-            return True
-        if isinstance(link, builtins.ConnectionResetError | builtins.TimeoutError) or names & {
-            "ReadError",
-            "ReadTimeout",
-        }:
-            return False
+        if (unsent := _is_any(link, _UNSENT)) or _is_any(link, _SENT):
+            return unsent
     # All HTTP clients that LiteLLM uses are seen, so that without a request it refused the call by itself.
     return not sent and any(map(_is_litellm, exception_chain(error)))
 
@@ -230,22 +231,15 @@ def _status(chain: list[BaseException]) -> int | None:
     LiteLLM makes statuses up (500 for no connection, 400 for Anthropic's 413), so of its exceptions only the HTTP
     client's own below them is believed.
     """
-    for link in chain:
-        if type(link).__name__ == "HTTPStatusError":
-            return _number_in(_response(link))
-    return next((status for link in chain if not _is_litellm(link) and (status := _own_status(link))), None)
+    of_client = [link for link in chain if type(link).__name__ == "HTTPStatusError"][:1]
+    own = [link for link in chain if not _is_litellm(link)]
+    return next((status for link in of_client or own if (status := _own_status(link))), None)
 
 
 def _own_status(error: BaseException) -> int | None:
-    return _number_in(error) or _number_in(_response(error))
-
-
-def _number_in(holder: object) -> int | None:
-    for attribute in ("status_code", "status", "code"):
-        value = getattr(holder, attribute, None)
-        if isinstance(value, int) and not isinstance(value, bool) and 400 <= value < 600:
-            return value
-    return None
+    holders = (error, _response(error))
+    found = (getattr(holder, name, None) for holder in holders for name in ("status_code", "status", "code"))
+    return next((value for value in found if isinstance(value, int) and 400 <= value < 600), None)
 
 
 def _is_litellm(error: BaseException) -> bool:
@@ -281,29 +275,13 @@ def _local(chain: list[BaseException]) -> type[ProviderError]:
 
 def _transport(chain: list[BaseException]) -> type[ProviderError] | None:
     """What happened below HTTP, by the innermost exception that shows it; the outer ones wrap it."""
-    for link in reversed(chain):
-        if _is_litellm(link):
-            # It also calls a reply that it cannot read a lost connection.
-            continue
-        names = {kind.__name__ for kind in type(link).__mro__}
-        if isinstance(link, builtins.TimeoutError) or any("Timeout" in name for name in names):
+    # LiteLLM also calls a reply that it cannot read a lost connection.
+    for link in (link for link in reversed(chain) if not _is_litellm(link)):
+        if any("Timeout" in kind.__name__ for kind in type(link).__mro__):
             return TimeoutError
-        if isinstance(link, json.JSONDecodeError | UnicodeDecodeError) or names & {
-            "ResponseValidationError",
-            "UnexpectedModelBehavior",
-        }:
+        if _is_any(link, _UNREADABLE):
             return UnusableReplyError
-        if isinstance(link, builtins.ConnectionError) or names & {
-            "TransportError",
-            "ConnectError",
-            "APIConnectionError",
-            "ClientConnectionError",
-            "ClientPayloadError",
-            "ProtocolError",
-            "ChunkedEncodingError",
-            "RequestException",
-            "URLError",
-        }:
+        if _is_any(link, _BROKEN):
             return ConnectionError
     return None
 
@@ -321,18 +299,12 @@ def _short(text: str) -> str:
 
 def _retry_after(error: BaseException) -> float | None:
     """Seconds from `retry-after-ms` or `retry-after`, a number or a date (RFC 9110, section 10.2.3)."""
-    direct = getattr(error, "retry_after", None)
-    if isinstance(direct, int | float) and not isinstance(direct, bool) and direct >= 0:
-        return float(direct)
     headers = getattr(_response(error), "headers", None) or getattr(error, "headers", None)
-    if not isinstance(headers, Mapping):
-        return None
-    lower = {str(name).lower(): str(value) for name, value in headers.items()}
-    if (milliseconds := _number(lower.get("retry-after-ms"))) is not None:
-        return milliseconds / 1000
-    text = lower.get("retry-after")
-    if (seconds := _number(text)) is not None or text is None:
-        return seconds
+    lower = {str(name).lower(): str(value) for name, value in headers.items()} if isinstance(headers, Mapping) else {}
+    text = lower.get("retry-after", "")
+    for value, unit in ((getattr(error, "retry_after", None), 1), (lower.get("retry-after-ms"), 1000), (text, 1)):
+        if (wait := _number(value)) is not None:
+            return wait / unit
     try:
         date = email.utils.parsedate_to_datetime(text)
     except ValueError:
@@ -341,9 +313,9 @@ def _retry_after(error: BaseException) -> float | None:
     return max(0.0, date.timestamp() - time.time())
 
 
-def _number(text: str | None) -> float | None:
+def _number(given: object) -> float | None:
     try:
-        value = float(text) if text is not None else -1.0
-    except ValueError:
+        value = float(given)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
         return None
     return value if 0 <= value < float("inf") else None
