@@ -11,15 +11,8 @@ from .base import BaseLLM
 __all__ = ["close_clients", "discover_providers", "get_llm_provider", "get_provider_info", "reset_provider_cache"]
 
 
-class _Instances:
-    """The one place of the instances."""
-
-    def __init__(self) -> None:
-        self.lock = lock_of(threading.RLock)
-        self.by_name: dict[str, BaseLLM] = {}
-
-
-_instances = _Instances()
+_lock = lock_of(threading.RLock)
+_instances: dict[str, BaseLLM] = {}
 
 
 def get_llm_provider(provider_name: str) -> BaseLLM | None:
@@ -35,13 +28,13 @@ def get_llm_provider(provider_name: str) -> BaseLLM | None:
     Raises:
         ConfigError: its entry or its class cannot be used.
     """
-    with _instances.lock:
-        if provider_name not in _instances.by_name:
+    with _lock:
+        if provider_name not in _instances:
             made = provider_factory.create_provider(provider_name)
             if made is None:
                 return None
-            _instances.by_name[provider_name] = made
-        return _instances.by_name[provider_name]
+            _instances[provider_name] = made
+        return _instances[provider_name]
 
 
 def discover_providers() -> list[str]:
@@ -51,8 +44,8 @@ def discover_providers() -> list[str]:
 
 def reset_provider_cache() -> None:
     """Forgets instances, classes, configs, keys, clients, cases and mock replies."""
-    with _instances.lock:
-        _instances.by_name.clear()
+    with _lock:
+        _instances.clear()
         provider_factory.reset_caches()
 
 

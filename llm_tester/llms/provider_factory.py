@@ -1,6 +1,7 @@
 """Makes a class of each config entry, and instances of the classes."""
 
-import importlib
+import contextlib
+import functools
 import importlib.metadata
 import inspect
 import logging
@@ -8,9 +9,8 @@ import re
 import reprlib
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -68,18 +68,11 @@ class _ExternalEntry(BaseModel):
     config_path: str | None = None
 
 
-class _Caches:
-    """The one place of what was made from the config."""
-
-    def __init__(self) -> None:
-        self.lock = lock_of(threading.RLock)
-        self.classes: dict[str, type[BaseLLM]] = {}
-        self.registered: dict[str, type[BaseLLM]] = {}
-        self.external: dict[str, _External] = {}
-        self.found: dict[str, _External] | None = None
-
-
-_caches = _Caches()
+# What was made from the config, until `reset_caches`.
+_lock = lock_of(threading.RLock)
+_classes: dict[str, type[BaseLLM]] = {}
+_registered: dict[str, type[BaseLLM]] = {}
+_external: dict[str, _External] = {}
 
 
 def create_provider(provider_name: str) -> BaseLLM | None:
@@ -97,22 +90,19 @@ def create_provider(provider_name: str) -> BaseLLM | None:
     entry = load_provider_config(provider_name)
     if entry is None:
         return None
-    return _instance(_caches.registered.get(provider_name) or _class_of(entry), entry)
+    return _instance(entry)
 
 
-def _instance(kind: type[BaseLLM], entry: ProviderConfig | None) -> BaseLLM:
-    name, where = entry.name if entry else kind.provider_name, f"{kind.__module__}:{kind.__qualname__}"
-    try:
+def _instance(entry: ProviderConfig) -> BaseLLM:
+    kind = _class_of(entry)
+    where = f"{kind.__module__}:{kind.__qualname__}"
+    with _blamed(entry.name, f"{where} cannot be used"):
         made = kind(entry)
         config = getattr(made, "config", None)
         if isinstance(config, ProviderConfig):
             made.get_default_model()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise ConfigError(_broken(name, f"{where} cannot be used", error)) from error
     if not isinstance(config, ProviderConfig):
-        raise ConfigError(f"{name}: {where}: its __init__ does not call super().__init__(config)")
+        raise ConfigError(f"{entry.name}: {where}: its __init__ does not call super().__init__(config)")
     return made
 
 
@@ -131,14 +121,15 @@ def load_provider_config(provider_name: str) -> ProviderConfig | None:
     """
     entry = _entry(provider_name)
     if entry is None:
-        _log_not_found(provider_name)
+        hint = suggest(provider_name, get_available_providers())
+        log.warning("there is no provider %r; add its entry to providers in config.json; %s", provider_name, hint)
     return entry
 
 
 def _entry(name: str) -> ProviderConfig | None:
     """The entry of a provider; that of a class has the provider_type `module:Class`."""
-    with _caches.lock:
-        if kind := _caches.registered.get(name):
+    with _lock:
+        if kind := _registered.get(name):
             return settings().provider(name, {"provider_type": f"{kind.__module__}:{kind.__qualname__}", "env_key": ""})
         if external := _externals().get(name):
             file = external.config_path or _config_next_to(name, external)
@@ -163,19 +154,17 @@ def discover_provider_classes() -> dict[str, type[BaseLLM]]:
     classes: dict[str, type[BaseLLM]] = {}
     for name in get_available_providers():
         try:
-            kind = _provider_class(name)
+            if entry := _entry(name):
+                classes[name] = _class_of(entry)
         except ConfigError as error:
             log.warning("%s", error)
-            continue
-        if kind is not None:
-            classes[name] = kind
     return classes
 
 
 def get_available_providers() -> list[str]:
     """The name of every provider there is an entry or a class for, sorted, whether or not it can be used."""
-    with _caches.lock:
-        return sorted({*settings().provider_names(), *_externals(), *_caches.registered})
+    with _lock:
+        return sorted({*settings().provider_names(), *_externals(), *_registered})
 
 
 def check_provider_class(kind: object) -> None:
@@ -193,11 +182,9 @@ def check_provider_class(kind: object) -> None:
         raise ConfigError(f"{name}: _call_llm_api is {reprlib.repr(kind._call_llm_api)}, expected a method")
     parameters = list(inspect.signature(kind._call_llm_api).parameters.values())
     names = [parameter.name for parameter in parameters]
-    if not any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
-        if lacking := [wanted for wanted in _CALL_PARAMETERS if wanted not in names]:
-            raise ConfigError(f"{name}: _call_llm_api lacks the parameter {', '.join(lacking)}")
-        if names[1:5] != list(_CALL_PARAMETERS):
-            raise ConfigError(f"{name}: _call_llm_api takes {names[1:5]}, expected {list(_CALL_PARAMETERS)}")
+    takes_any = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+    if not takes_any and names[1:5] != list(_CALL_PARAMETERS):
+        raise ConfigError(f"{name}: _call_llm_api takes {names[1:5]}, expected {list(_CALL_PARAMETERS)}")
     try:
         inspect.signature(kind).bind(None)
     except TypeError as error:
@@ -221,9 +208,8 @@ def register_provider_class(provider_name: str, provider_class: type[BaseLLM]) -
         ConfigError: it cannot be used as a provider.
     """
     check_provider_class(provider_class)
-    with _caches.lock:
-        _caches.registered[provider_name] = provider_class
-        _caches.classes.pop(provider_name, None)
+    with _lock:
+        _registered[provider_name] = provider_class
 
 
 def register_external_provider(
@@ -237,10 +223,10 @@ def register_external_provider(
         class_name: the class.
         config_path: its config file; by default the config.json next to the module.
     """
-    with _caches.lock:
+    with _lock:
         path = Path(config_path) if config_path else None
-        _caches.external[provider_name] = _External(f"{module}:{class_name}", path, "register_external_provider")
-        _caches.classes.pop(provider_name, None)
+        _external[provider_name] = _External(f"{module}:{class_name}", path, "register_external_provider")
+        _classes.pop(provider_name, None)
 
 
 def load_external_providers(path: str | Path | None = None) -> list[str]:
@@ -258,58 +244,54 @@ def load_external_providers(path: str | Path | None = None) -> list[str]:
     file = Path(path) if path else settings().directory / EXTERNAL_FILE
     if path is None and not file.is_file():
         return []
-    with _caches.lock:
+    with _lock:
         entries = read_json(file)
         for name, entry in entries.items():
             known = validate(_ExternalEntry, entry if isinstance(entry, dict) else {"": entry}, file, name)
             own = file.parent / known.config_path if known.config_path else None
             if own and not own.is_file():
                 raise ConfigError(f"{file}: {name}.config_path: there is no file {own}")
-            _caches.external[name] = _External(f"{known.module}:{known.class_name}", own, str(file))
+            _external[name] = _External(f"{known.module}:{known.class_name}", own, str(file))
         return sorted(entries)
 
 
 def reset_caches() -> None:
     """Forgets every class, config, key, client and module of the user; the next call reads everything again."""
-    with _caches.lock:
-        _caches.classes.clear()
-        _caches.registered.clear()
-        _caches.external.clear()
-        _caches.found = None
-        caches = (user_code, catalog, direct, schemas, _recent, secrets, mock, pydantic_ai_backend, rates)
-        for module in caches:
+    with _lock:
+        for cache in (_classes, _registered, _external):
+            cache.clear()
+        _installed.cache_clear()
+        for module in (user_code, catalog, direct, schemas, _recent, secrets, mock, pydantic_ai_backend, rates):
             module.reset()
         reset_settings()
 
 
+@functools.cache
+def _installed() -> dict[str, _External]:
+    """The classes of installed packages; reads the project's file as well."""
+    points = importlib.metadata.entry_points(group=ENTRY_POINTS)
+    load_external_providers()
+    return {point.name: _External(point.value, None, f"entry point {point.name}") for point in points}
+
+
 def _externals() -> dict[str, _External]:
-    if _caches.found is None:
-        points = importlib.metadata.entry_points(group=ENTRY_POINTS)
-        _caches.found = {point.name: _External(point.value, None, f"entry point {point.name}") for point in points}
-        load_external_providers()
-    return {**_caches.found, **_caches.external}
-
-
-def _provider_class(name: str) -> type[BaseLLM] | None:
-    with _caches.lock:
-        if name in _caches.classes:
-            return _caches.classes[name]
-        entry = None if name in _caches.registered else _entry(name)
-        return _caches.registered.get(name) if entry is None else _class_of(entry)
+    return {**_installed(), **_external}
 
 
 def _class_of(entry: ProviderConfig) -> type[BaseLLM]:
     """The class of an entry: the user's own, or one that is generated once for each name."""
-    with _caches.lock:
-        if entry.name not in _caches.classes:
+    with _lock:
+        if entry.name in _registered:
+            return _registered[entry.name]
+        if entry.name not in _classes:
             if ":" in entry.provider_type:
                 external = _externals().get(entry.name)
                 where = external.where if external else f"providers.{entry.name}.provider_type"
                 kind = _imported(entry.name, entry.provider_type, where)
             else:
                 kind = _generated(entry)
-            _caches.classes[entry.name] = kind
-        return _caches.classes[entry.name]
+            _classes[entry.name] = kind
+        return _classes[entry.name]
 
 
 def _generated(entry: ProviderConfig) -> type[BaseLLM]:
@@ -319,7 +301,8 @@ def _generated(entry: ProviderConfig) -> type[BaseLLM]:
         "provider_name": entry.name,
         "__module__": base.__module__,
         "__doc__": f"The provider {entry.name!r}, made from its config entry.",
-        "__reduce__": _reduce,
+        # In another process, the class is generated from the entry again.
+        "__reduce__": lambda instance: (_instance, (instance.config,)),
     }
     return type("".join(word[:1].upper() + word[1:] for word in words) + "Provider", (base,), attributes)
 
@@ -338,46 +321,28 @@ def _backend(entry: ProviderConfig) -> type[BaseLLM]:
     )
 
 
-def _module(name: str, module_name: str, where: str) -> ModuleType:
+@contextlib.contextmanager
+def _blamed(name: str, what: str) -> Iterator[None]:
+    """Makes whatever a provider's own code raises an error of that provider, and says where it was raised."""
     try:
-        return user_code.import_module(module_name)
+        yield
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        what = f"the module {module_name!r} (from {where}) cannot be imported"
-        raise ConfigError(_broken(name, what, error)) from error
-
-
-def _broken(name: str, what: str, error: BaseException) -> str:
-    """What a provider's own code raised, and where."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    place = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else "its code"
-    if isinstance(error, SyntaxError):
-        place = f"{error.filename}, line {error.lineno}"
-    said = secrets.default_scrubber().text(" ".join(user_code.said(error).split()))
-    return f"{name}: {what}: {place} raised {type(error).__name__}: {said or 'without a message'}"
+        frame = [step for step in traceback.extract_tb(error.__traceback__) if "importlib" not in step.filename][-1]
+        place = (error.filename, error.lineno) if isinstance(error, SyntaxError) else (frame.filename, frame.lineno)
+        said = secrets.default_scrubber().text(" ".join(user_code.said(error).split())) or "without a message"
+        message = f"{name}: {what}: {place[0]}, line {place[1]} raised {type(error).__name__}: {said}"
+        raise ConfigError(message) from error
 
 
 def _imported(name: str, target: str, where: str) -> type[BaseLLM]:
     module_name, _, class_name = target.partition(":")
-    module = _module(name, module_name, where)
+    with _blamed(name, f"the module {module_name!r} (from {where}) cannot be imported"):
+        module = user_code.import_module(module_name)
     kind = getattr(module, class_name, None)
     if kind is None:
         classes = [name for name, value in vars(module).items() if isinstance(value, type)]
         raise ConfigError(f"{where}: {module_name} has no {class_name!r}; {suggest(class_name, classes)}")
     check_provider_class(kind)
     return kind  # type: ignore[no-any-return]
-
-
-def _reduce(instance: BaseLLM) -> tuple[Any, ...]:
-    return _restored, (instance.config,)
-
-
-def _restored(entry: ProviderConfig) -> BaseLLM:
-    """An instance in another process, where the class is generated from the entry again."""
-    return _instance(_class_of(entry), entry)
-
-
-def _log_not_found(name: str) -> None:
-    hint = suggest(name, get_available_providers())
-    log.warning("there is no provider %r; add its entry to providers in config.json; %s", name, hint)

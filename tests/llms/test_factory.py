@@ -205,7 +205,7 @@ class TakesAnything(Echo):
     ("kind", "reason"),
     [
         (NoCall, "does not define _call_llm_api"),
-        (LacksOne, "lacks the parameter model_config"),
+        (LacksOne, "expected ['prompt', 'system_prompt'"),
         (OtherOrder, "expected ['prompt', 'system_prompt'"),
         (OtherInit, "its __init__ must accept"),
         (dict, "is not a subclass"),

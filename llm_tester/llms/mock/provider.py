@@ -20,16 +20,10 @@ __all__ = ["MockProvider", "register_mock_response", "reset"]
 MockResponse = str | dict[str, Any] | BaseModel | Exception
 
 
-class _Scripted:
-    """What tests registered, and how often each mock failed so far."""
-
-    def __init__(self) -> None:
-        self.lock = lock_of(threading.Lock)
-        self.responses: dict[str, MockResponse] = {}
-        self.failures: Counter[str] = Counter()
-
-
-_scripted = _Scripted()
+# What tests registered, and how often each mock failed so far.
+_lock = lock_of(threading.Lock)
+_responses: dict[str, MockResponse] = {}
+_failures: Counter[str] = Counter()
 
 
 def register_mock_response(key: str, response: MockResponse) -> None:
@@ -39,15 +33,15 @@ def register_mock_response(key: str, response: MockResponse) -> None:
         key: a text that the prompt or the source contains; `*` answers everything else.
         response: the reply's text, an object or a pydantic instance to send as JSON, or an exception to raise.
     """
-    with _scripted.lock:
-        _scripted.responses[key] = response
+    with _lock:
+        _responses[key] = response
 
 
 def reset() -> None:
     """Forgets the registered responses and the failures so far."""
-    with _scripted.lock:
-        _scripted.responses.clear()
-        _scripted.failures.clear()
+    with _lock:
+        _responses.clear()
+        _failures.clear()
 
 
 class _MockFailure(Exception):
@@ -89,16 +83,16 @@ class MockProvider(BaseLLM):
     def _fail(self, script: MockScript) -> None:
         if script.error is None:
             return
-        with _scripted.lock:
-            _scripted.failures[self.config.name] += 1
-            times = _scripted.failures[self.config.name]
+        with _lock:
+            _failures[self.config.name] += 1
+            times = _failures[self.config.name]
         if script.error_times is None or times <= script.error_times:
             raise _MockFailure(script.error)
 
 
 def _chosen(prompt: str, script: MockScript) -> MockResponse | None:
-    with _scripted.lock:
-        responses: dict[str, MockResponse] = {**script.replies, **_scripted.responses}
+    with _lock:
+        responses: dict[str, MockResponse] = {**script.replies, **_responses}
     return next((reply for key, reply in responses.items() if key != "*" and key in prompt), responses.get("*"))
 
 
