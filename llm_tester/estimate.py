@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from .cassettes import Cassette
 from .errors import BudgetError, LLMTesterError
@@ -17,6 +17,7 @@ from .runs.results import RunResult
 from .runs.shards import part_of
 from .runs.units import Unit, limits_of, plan, worst_usd
 from .tokens import estimate_tokens
+from .usage import add_usd
 
 __all__ = ["Estimate", "estimate"]
 
@@ -39,8 +40,6 @@ class Estimate(BaseModel):
         worst_usd: USD at most: every byte a token, and all the output that is allowed; None if unknown.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     provider: str
     model: str
     live: int = 0
@@ -57,13 +56,11 @@ class Estimate(BaseModel):
     worst_usd: float | None = 0.0
 
 
-class _Guess(NamedTuple):
-    tokens: Tokens
-    recorded: bool
-
-
 class _Call(NamedTuple):
-    guess: _Guess
+    """What one live call of a unit would use and cost."""
+
+    tokens: Tokens
+    is_recorded: bool
     usd: float | None
     limits: Limits
 
@@ -103,82 +100,70 @@ def estimate(
     found: dict[tuple[str, str], Estimate] = {}
     for unit in due(units, previous) if previous else units:
         place = (unit.provider, unit.model)
-        before = found.get(place) or Estimate(provider=unit.provider, model=unit.model)
+        sums = found.setdefault(place, Estimate(provider=unit.provider, model=unit.model))
         try:
-            found[place] = _with(before, unit, tester.manager.instance(unit.provider), budget)
+            _add(sums, unit, tester.manager.instance(unit.provider), budget)
         except LLMTesterError as error:
             # Each unit would fail with it in a run as well.
-            found[place] = _skipping(before, unit, str(error))
+            _add_skipped(sums, unit, str(error))
     return list(found.values())
 
 
-def _skipping(before: Estimate, unit: Unit, problem: str) -> Estimate:
-    problems = dict.fromkeys([*([before.problem] if before.problem else []), problem])
-    return before.model_copy(update={"skipped": before.skipped + unit.repeats, "problem": "\n".join(problems)})
+def _add_skipped(sums: Estimate, unit: Unit, problem: str) -> None:
+    sums.skipped += unit.repeats
+    sums.problem = "\n".join(dict.fromkeys([*filter(None, [sums.problem]), problem]))
 
 
-def _with(before: Estimate, unit: Unit, provider: BaseLLM, budget: Budget | None) -> Estimate:
+def _add(sums: Estimate, unit: Unit, provider: BaseLLM, budget: Budget | None) -> None:
+    """Adds a unit; nothing is counted if it raises an error."""
     mode = provider.schema_mode(unit.model, unit.case.model_class())
     planned = plan(unit, provider, without_key=True)
     if planned.skip:
-        return _skipping(before, unit, planned.skip)
-    after = before.model_copy(
-        update={
-            "replayed": before.replayed + unit.repeats - planned.live,
-            "needs": before.needs or (provider.missing_key(unit.model) if planned.live else None),
-            "schema_modes": tuple(dict.fromkeys((*before.schema_modes, mode))),
-        }
-    )
-    if planned.live:
-        call = _call(unit, provider, budget)
-        for _ in range(planned.live):
-            after = _with_call(after, call, unit.provider, budget)
-    return after
+        _add_skipped(sums, unit, planned.skip)
+        return
+    calls = [_call(unit, provider, budget)] * planned.live if planned.live else []
+    sums.needs = sums.needs or (provider.missing_key(unit.model) if calls else None)
+    sums.replayed += unit.repeats - planned.live
+    sums.schema_modes = tuple(dict.fromkeys((*sums.schema_modes, mode)))
+    for call in calls:
+        _add_call(sums, call, budget)
 
 
 def _call(unit: Unit, provider: BaseLLM, budget: Budget | None) -> _Call:
-    """What one live call of a unit would use and cost."""
-    guess = _guess(unit, provider)
+    tokens, is_recorded = _tokens(unit, provider)
     price = provider.price(unit.model).chosen
     with spending(budget):
         limits = limits_of(unit, provider)
         if provider.config.fallback:
             limits = limits._replace(worst_usd=worst_usd(unit))
-    return _Call(guess, cost(guess.tokens, price).total_usd if price else None, limits)
+    return _Call(tokens, is_recorded, cost(tokens, price).total_usd if price else None, limits)
 
 
-def _with_call(before: Estimate, call: _Call, name: str, budget: Budget | None) -> Estimate:
-    """The estimate with one more live call, if the budget allows it."""
+def _add_call(sums: Estimate, call: _Call, budget: Budget | None) -> None:
+    """Adds one live call, if the budget allows it."""
     if budget is not None:
         try:
-            with budget.reserve(call.limits.reserve_usd, f"{name}, {before.model}") as reservation:
+            with budget.reserve(call.limits.reserve_usd, f"{sums.provider}, {sums.model}") as reservation:
                 reservation.settle(call.usd or 0.0)
         except BudgetError as error:
-            return before.model_copy(update={"over_budget": before.over_budget + 1, "problem": str(error)})
-    tokens = call.guess.tokens
-    return before.model_copy(
-        update={
-            "live": before.live + 1,
-            "prompt_tokens": before.prompt_tokens + tokens.prompt_tokens,
-            "completion_tokens": before.completion_tokens + tokens.completion_tokens,
-            "counted": before.counted + (not call.guess.recorded),
-            "cost_usd": _plus(before.cost_usd, call.usd),
-            "worst_usd": _plus(before.worst_usd, call.limits.worst_usd),
-        }
-    )
+            sums.over_budget += 1
+            sums.problem = str(error)
+            return
+    sums.live += 1
+    sums.prompt_tokens += call.tokens.prompt_tokens
+    sums.completion_tokens += call.tokens.completion_tokens
+    sums.counted += not call.is_recorded
+    sums.cost_usd = add_usd((sums.cost_usd, call.usd))
+    sums.worst_usd = add_usd((sums.worst_usd, call.limits.worst_usd))
 
 
-def _plus(one: float | None, two: float | None) -> float | None:
-    return None if one is None or two is None else one + two
-
-
-def _guess(unit: Unit, provider: BaseLLM) -> _Guess:
-    """The tokens of one call: those of the last recorded one, else counted from the texts."""
+def _tokens(unit: Unit, provider: BaseLLM) -> tuple[Tokens, bool]:
+    """The tokens of one call, and whether they are those of the last recorded one; else counted from the texts."""
     if unit.path.is_file():
         used = [item.recorded.get("usage") for item in Cassette(unit.path).interactions]
         if known := [counts for counts in used if isinstance(counts, dict)]:
-            return _Guess(Tokens(**known[-1]), recorded=True)
+            return Tokens(**known[-1]), True
     case = unit.case
     asked = provider.request_text(case.prompt, case.source, unit.model, model_class=case.model_class())
     sent, written = (estimate_tokens(text, unit.model) for text in (asked, json.dumps(case.expected, indent=1)))
-    return _Guess(Tokens(sent, written), recorded=False)
+    return Tokens(sent, written), False

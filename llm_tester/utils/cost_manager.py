@@ -5,13 +5,13 @@ import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..cassettes.forks import lock_of
 from ..errors import ResultsError
-from ..usage import UsageData, add_usd, format_spent, format_sum
+from ..usage import TOKEN_COUNTS, UsageData, add_usd, format_spent, format_sum
 from .files import write_own
 from .lean import lean
 
@@ -62,7 +62,7 @@ class CostRow(BaseModel):
     @property
     def at_most_usd(self) -> float | None:
         """USD if each attempt without a reply was billed in full; None if that is unknown."""
-        return None if self.maybe_usd is None else _add(self.spent_usd, self.maybe_usd)
+        return add_usd((self.spent_usd, self.maybe_usd))
 
     @property
     def spent_text(self) -> str:
@@ -75,13 +75,10 @@ class CostRow(BaseModel):
 
 
 _PLACE = ("run_id", "module", "case", "provider", "model")
+_BLANK = CostRow(run_id="", module="", case="", provider="", model="")
 _SUMMED = tuple(name for name in CostRow.model_fields if name not in _PLACE)
 
 
-@overload
-def _add(one: float, two: float) -> float: ...
-@overload
-def _add(one: float | None, two: float | None) -> float | None: ...
 def _add(one: float | None, two: float | None) -> float | None:
     if two == 0:
         # Of a replay, nearly all are.
@@ -95,13 +92,9 @@ def _replied(place: dict[str, Any], usage: UsageData) -> CostRow:
     spent = usage.spent_usd
     return CostRow(
         **place,
+        **{name: getattr(usage, name) for name in TOKEN_COUNTS},
         calls=1,
         replayed=int(usage.replayed),
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        cached_tokens=usage.cached_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
         cost_usd=usage.total_cost or 0.0,
         spent_usd=spent or 0.0,
         unknown=int(usage.total_cost is None),
@@ -137,17 +130,15 @@ class CostReport(BaseModel):
             A row for each combination that occurs, in sorted order.
         """
         sums: dict[tuple[str, ...], CostRow] = {}
-        blank = CostRow(run_id="", module="", case="", provider="", model="")
         for row in self.rows:
-            key = tuple(getattr(row, name) for name in names)
-            start = blank.model_copy(update=dict(zip(names, key, strict=True)))
-            sums[key] = sums.get(key, start).plus(row)
+            place = {name: getattr(row, name) for name in names}
+            key = tuple(place.values())
+            sums[key] = sums.get(key, _BLANK.model_copy(update=place)).plus(row)
         return dict(sorted(sums.items()))
 
     def total(self) -> CostRow:
         """All rows added up."""
-        blank = CostRow(run_id="", module="", case="", provider="", model="")
-        return self.by().get((), blank)
+        return self.by().get((), _BLANK)
 
     def merged(self, others: Iterable["CostReport"]) -> "CostReport":
         """This report with the rows of other runs; a run that is in both counts once."""
@@ -156,9 +147,8 @@ class CostReport(BaseModel):
 
     def renamed(self, run_id: str, new: str) -> "CostReport":
         """This report with another id for one of its runs."""
-        return CostReport(
-            rows=tuple(row.model_copy(update={"run_id": new}) if row.run_id == run_id else row for row in self.rows)
-        )
+        rows = (row.model_copy(update={"run_id": new}) if row.run_id == run_id else row for row in self.rows)
+        return CostReport(rows=tuple(rows))
 
     def write(self, path: Path) -> None:
         """Writes the report as JSON, and as Markdown next to it; errors as for `save`."""
@@ -202,7 +192,7 @@ class CostReport(BaseModel):
 
 
 def _place(row: CostRow) -> tuple[str, ...]:
-    return row.run_id, row.module, row.case, row.provider, row.model
+    return tuple(getattr(row, name) for name in _PLACE)
 
 
 class CostTracker:
@@ -248,8 +238,7 @@ class CostTracker:
     def _add(self, row: CostRow) -> None:
         place = _place(row)
         with self._lock:
-            known = self._rows.get(place)
-            self._rows[place] = lean(row if known is None else known.plus(row))
+            self._rows[place] = lean(self._rows[place].plus(row) if place in self._rows else row)
 
     def report(self) -> CostReport:
         """What was added so far."""
@@ -259,9 +248,10 @@ class CostTracker:
     def spent_by(self, run_id: str) -> dict[str, Any]:
         """What a run spent, by the names of the fields of `RunResult`; empty if it called nothing."""
         row = self.report().by("run_id").get((run_id,))
-        names = {"spent_usd": "spent_usd", "spent_unknown": "unknown_spent"}
-        names |= {"at_most_usd": "at_most_usd", "unanswered": "unanswered"}
-        return {name: getattr(row, own) for name, own in names.items()} if row else {}
+        if row is None:
+            return {}
+        known = {"spent_usd": row.spent_usd, "at_most_usd": row.at_most_usd}
+        return {**known, "spent_unknown": row.unknown_spent, "unanswered": row.unanswered}
 
     def save(self, path: Path, *, merge: bool) -> CostReport:
         """Writes the report; see `LLMTester.save_cost_report`."""

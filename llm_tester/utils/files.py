@@ -1,6 +1,7 @@
 """Writes our files: as a whole or not at all, and never over another program's. Checks where files to read lead."""
 
 import contextlib
+import functools
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ class Boundary:
 
     def __init__(self, root: Path) -> None:
         self._root = os.path.realpath(root)
-        self._homes: dict[Path, bool] = {}
+        self._holds_home = functools.cache(self._holds)
 
     def check(self, path: Path) -> bool:
         """Whether there is such a file.
@@ -36,17 +37,12 @@ class Boundary:
                 mode = path.stat().st_mode
         except (OSError, ValueError):
             return False
-        if not (self._holds(path) if is_link else self._holds_files_of(path.parent)):
+        if not (self._holds(path) if is_link else self._holds_home(path.parent)):
             target = os.path.realpath(path)
             raise CaseError(f"{path}: leads to {target}, which is outside of {self._root}; copy the file there")
         if not stat.S_ISREG(mode):
             raise CaseError(f"{path}: is a directory, a pipe or a device; expected a file")
         return True
-
-    def _holds_files_of(self, home: Path) -> bool:
-        if home not in self._homes:
-            self._homes[home] = self._holds(home)
-        return self._homes[home]
 
     def _holds(self, path: Path) -> bool:
         return Path(os.path.realpath(path)).is_relative_to(self._root)
