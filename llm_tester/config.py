@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -22,13 +23,13 @@ from pydantic import (
     model_validator,
 )
 
-from ._fallback import Fallback
+from . import errors
 from ._price import Price, Rate
 from ._variables import FORM, looks_like_a_key, written_keys
 from .cassettes.secrets import default_scrubber
 from .errors import ConfigError, suggest
 
-__all__ = ["GlobalConfig", "MockScript", "ModelConfig", "ProviderConfig", "read_json", "validate"]
+__all__ = ["Fallback", "GlobalConfig", "MockScript", "ModelConfig", "ProviderConfig", "read_json", "validate"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -111,6 +112,28 @@ class MockScript(_Strict):
     delay: float = Field(default=0.0, ge=0, le=3600, allow_inf_nan=False)
 
 
+def _error_of_a_call(name: str) -> str:
+    kinds = (kind for kind in vars(errors).values() if isinstance(kind, type))
+    known = [kind.__name__ for kind in kinds if issubclass(kind, errors.ProviderError)]
+    if name not in known:
+        raise ValueError(f"found {name!r}, expected the name of an error of a call; {suggest(name, known)}")
+    return name
+
+
+class Fallback(_Strict):
+    """Another provider to ask if the entry's own does not answer. In a config, `to` alone may be written as a text.
+
+    Attributes:
+        to: the provider's name, or `<provider>:<model>`; without a model it is the provider's default one.
+        on: the errors after which it is asked, by the names of their classes; subclasses count.
+    """
+
+    to: str = Field(min_length=1)
+    on: tuple[Annotated[str, AfterValidator(_error_of_a_call)], ...] = Field(
+        default=("RateLimitError", "ServerError", "TimeoutError", "ConnectionError"), min_length=1
+    )
+
+
 # What params may not set, and where it belongs.
 _OURS = {
     "api_key": "a key has no place in a file; name its variable in env_key",
@@ -137,8 +160,9 @@ _IN_HOSTS = {"account_id", "aws_region_name", "oci_region", "region_name", "vert
 _ORIGINALS = {"bridge", "cost_category", "env_key_secret", "llm_models", "preferred", "py_models", "test_settings"}
 
 
-def _named(value: object) -> object:
-    return {"name": value} if isinstance(value, str) else value
+def _short_form(field: str) -> BeforeValidator:
+    """Lets a text stand for an object with that field alone."""
+    return BeforeValidator(lambda given: {field: given} if isinstance(given, str) else given)
 
 
 class ProviderConfig(_Strict):
@@ -177,7 +201,7 @@ class ProviderConfig(_Strict):
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
     provider_type: str = Field(min_length=1)
-    models: tuple[Annotated[ModelConfig, BeforeValidator(_named)], ...] = ()
+    models: tuple[Annotated[ModelConfig, _short_form("name")], ...] = ()
     default_model: str | None = None
     enabled: bool = True
     env_key: str | None = None
@@ -195,7 +219,7 @@ class ProviderConfig(_Strict):
     origin: str | None = None
     ignore: tuple[str, ...] = ()
     mock: MockScript = MockScript()
-    fallback: tuple[Fallback, ...] = ()
+    fallback: tuple[Annotated[Fallback, _short_form("to")], ...] = ()
 
     @model_validator(mode="before")
     @classmethod

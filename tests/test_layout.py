@@ -19,7 +19,7 @@ MODULES = {
 }
 # A module may import what is in its own wing, and what is to its left; see docs/architecture.md.
 WINGS = ["errors", "cassettes", "base", "llms", "utils", "runs", "reports", "llm_tester", "cli", "testing"]
-BASE = {"config", "settings", "usage", "pricing", "_price", "_fallback", "_variables", "_version", "catalog", "tokens"}
+BASE = {"config", "settings", "usage", "pricing", "_price", "_variables", "_version", "catalog", "tokens"}
 TOP = {"estimate": "llm_tester", "__main__": "cli"}
 MOST_LINES = 400
 
