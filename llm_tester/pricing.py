@@ -260,7 +260,7 @@ def _quote(slug: str, model: str, config_price: Price | None, lead: PriceSource,
 
 
 def _disagreements(chosen: Price, other: Price) -> Iterator[Disagreement]:
-    yield from _compare("per_request", chosen.per_request, other.per_request)
+    pairs = {"per_request": (chosen.per_request, other.per_request)}
     seen: dict[str, tuple[float, float]] = {}
     for above in sorted({-1} | {tier.above_tokens for tier in (*chosen.tiers, *other.tiers)}):
         mine, theirs = chosen.rates(above + 1), other.rates(above + 1)
@@ -269,11 +269,8 @@ def _disagreements(chosen: Price, other: Price) -> Iterator[Disagreement]:
             parent = "output" if name in ("output", "reasoning") else "input"
             inherited = name != parent and pair == (getattr(mine, parent), getattr(theirs, parent))
             if not inherited and pair != seen.get(name):
-                yield from _compare(name if above < 0 else f"{name} above {above} tokens", *pair)
+                pairs[name if above < 0 else f"{name} above {above} tokens"] = pair
             seen[name] = pair
-
-
-def _compare(name: str, mine: float, theirs: float) -> Iterator[Disagreement]:
-    relative = abs(mine - theirs) / max(mine, theirs) if mine != theirs else 0.0
-    if relative > _TOLERANCE:
-        yield Disagreement(name, mine, theirs, relative)
+    for name, pair in pairs.items():
+        if pair[0] != pair[1] and (relative := abs(pair[0] - pair[1]) / max(pair)) > _TOLERANCE:
+            yield Disagreement(name, *pair, relative)

@@ -255,7 +255,9 @@ def test_a_key_in_another_place_of_an_entry_is_not_shown(write_config: Write) ->
 
 class TestVariablesInParams:
     @pytest.fixture(autouse=True)
-    def entry(self, write_config: Write, standin: Callable[..., StandIn]) -> None:
+    def entry(self, write_config: Write, standin: Callable[..., StandIn], monkeypatch: pytest.MonkeyPatch) -> None:
+        # If LiteLLM is imported in here, it would take the variables of `.env` into the environment.
+        monkeypatch.setenv("LITELLM_MODE", "PRODUCTION")
         self.server = standin("A reply.")
         headers = {"Authorization": "Token ${ACME_WORD}", "x-plain": "plain"}
         params = {"extra_headers": headers, "extra_body": {"user": "${ACME_WORD}-${ACME_OTHER}"}}
