@@ -206,8 +206,8 @@ def price_from_genai(slug: str, model: str) -> Price | None:
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     hours = (found.get_prices(midnight.replace(hour=hour)) for hour in range(24))
     different = {id(hour): hour for hour in hours}.values()
-    prices = [price for price in (_genai_price(hour, genai_prices.__version__) for hour in different) if price]
-    return max(prices, key=lambda price: (price.input, price.output), default=None)
+    prices = (_genai_price(hour, genai_prices.__version__) for hour in different)
+    return max(filter(None, prices), key=lambda price: (price.input, price.output), default=None)
 
 
 def _genai_price(found: ModelPrice, version: str) -> Price | None:

@@ -147,17 +147,19 @@ def _named_status(code: object) -> int | None:
     return code if isinstance(code, int) and 400 <= code < 600 else None
 
 
-# Exceptions by the names of their classes, so that no library has to be imported to recognize its own.
-# What HTTP clients, and LiteLLM before it asks one, raise if a request never left this machine:
+# Exceptions are recognized by the names of their classes, so that no library has to be imported for it. These are what
+# HTTP clients, and LiteLLM before it asks one, raise if a request never left this machine,
 _UNSENT = (
     "ConnectError ConnectTimeout PoolTimeout UnsupportedProtocol LocalProtocolError ProxyError ClientConnectorError "
     "ConnectionTimeoutError ConnectTimeoutError NewConnectionError NameResolutionError InvalidURL InvalidHeader "
     "UnsupportedParamsError ConnectionRefusedError gaierror SSLError ImportError UnicodeEncodeError "
     "MissingKeyError"
 )
-# and what they raise if the connection was there.
+# if the connection was there,
 _SENT = "ConnectionResetError TimeoutError ReadError ReadTimeout"
+# if a reply cannot be read,
 _UNREADABLE = "JSONDecodeError UnicodeDecodeError ResponseValidationError UnexpectedModelBehavior"
+# and if the connection could not be made or broke.
 _BROKEN = (
     "ConnectionError TransportError ConnectError APIConnectionError ClientConnectionError ClientPayloadError "
     "ProtocolError ChunkedEncodingError RequestException URLError"
@@ -267,10 +269,9 @@ def _local(chain: list[BaseException]) -> type[ProviderError]:
         return BadRequestError
     if "AuthenticationError" in names:
         return AuthenticationError
-    if type(chain[-1]).__name__ == "ModelAPIError":
-        # PydanticAI raises it from what the vendor's SDK raised, or from nothing if the reply is no JSON.
-        return UnusableReplyError
-    return UnusableReplyError if names else ProviderError
+    # PydanticAI raises this from what the vendor's SDK raised, or from nothing if the reply is no JSON.
+    is_unreadable = type(chain[-1]).__name__ == "ModelAPIError"
+    return UnusableReplyError if names or is_unreadable else ProviderError
 
 
 def _transport(chain: list[BaseException]) -> type[ProviderError] | None:

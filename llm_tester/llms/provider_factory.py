@@ -88,9 +88,7 @@ def create_provider(provider_name: str) -> BaseLLM | None:
         ConfigError: its entry or its class cannot be used.
     """
     entry = load_provider_config(provider_name)
-    if entry is None:
-        return None
-    return _instance(entry)
+    return _instance(entry) if entry else None
 
 
 def _instance(entry: ProviderConfig) -> BaseLLM:

@@ -131,9 +131,9 @@ def _importing(root: Path | None = None) -> Iterator[Path]:
         try:
             yield directory
         finally:
-            new = {name: module for name, module in sys.modules.items() if name not in before}
-            for name, module in new.items():
+            for name in sys.modules.keys() - before:
                 if _is_users(name, directory):
+                    module = sys.modules[name]
                     is_case = root is not None and any(_is_in(path, root) for path in _paths(module))
                     (_imported.cases if is_case else _imported.project)[name] = module
 
@@ -179,13 +179,9 @@ def _name_from(directory: Path, path: Path) -> str | None:
     parts = folder.relative_to(directory).parts if folder.is_relative_to(directory) else ()
     if not parts or any("." in part for part in parts) or folder.with_suffix(".py").is_file():
         return None
-    top = sys.modules.get(parts[0])
-    if top is None:
-        found = importlib.util.find_spec(parts[0])
-        homes = [Path(home).resolve() for home in found.submodule_search_locations or ()] if found else []
-    else:
-        homes = _paths(top)
-    if directory / parts[0] not in homes:
+    top = importlib.util.find_spec(parts[0])
+    homes = (top.submodule_search_locations if top else None) or ()
+    if directory / parts[0] not in [Path(home).resolve() for home in homes]:
         return None
     # Of a namespace package with several homes, another may lead.
     name = ".".join([*parts, path.stem])
