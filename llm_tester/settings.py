@@ -97,8 +97,7 @@ class Settings:
     @stored
     def _named_keys(self) -> list[str]:
         entries = [entry for entry in self.config.providers.values() if isinstance(entry, dict)]
-        files = [PACKAGE_PROVIDERS / name / "config.json" for name in package_names()]
-        entries += [read_json(path) for path in files if path.is_file()]
+        entries += map(read_json, PACKAGE_PROVIDERS.glob("*/config.json"))
         return [name for entry in entries for name in _variables(entry)]
 
     def provider_names(self) -> list[str]:
