@@ -3,9 +3,9 @@
 PyYAML's emitters read the same way, but put a text with a trailing space, a tab or, in C, an emoji on one escaped line.
 """
 
+import functools
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 __all__ = ["written"]
@@ -14,6 +14,7 @@ __all__ = ["written"]
 _PLAIN = re.compile(
     r"[A-Za-z_/](?:[^\x00-\x1f\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff:#]|:(?=\S)|(?<=\S)#)*"
 )
+_NESTED = (dict, list)
 _NOT_TEXT = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 # What YAML takes for a line end, does not allow, or would lose.
 _ESCAPED = re.compile(r"[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
@@ -22,33 +23,34 @@ _NOT_IN_BLOCK = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\xa0\u2028\u2029\ufeff\ufff
 
 def written(value: dict[str, Any] | list[Any]) -> str:
     """The YAML of a JSON object or list, in block style, keys in their order."""
-    return "".join(f"{line}\n" for line in _lines(value, ""))
+    lines: list[str] = []
+    _add(lines, value, "")
+    return "\n".join([*lines, ""])
 
 
-def _lines(value: dict[str, Any] | list[Any], indent: str) -> Iterator[str]:
+def _add(lines: list[str], value: dict[str, Any] | list[Any], indent: str) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
             # A list has the indent of its key.
-            yield from _item(f"{indent}{_text(str(key))}:", item, indent + ("" if isinstance(item, list) else "  "))
-    else:
-        for item in value:
-            if isinstance(item, dict | list) and item:
-                first, *rest = _lines(item, indent + "  ")
-                yield f"{indent}- {first[len(indent) + 2 :]}"
-                yield from rest
-            else:
-                yield from _item(f"{indent}-", item, indent + "  ")
+            _add_item(lines, f"{indent}{_key(str(key))}:", item, indent if isinstance(item, list) else f"{indent}  ")
+        return
+    for item in value:
+        if isinstance(item, _NESTED) and item:
+            first = len(lines)
+            _add(lines, item, f"{indent}  ")
+            lines[first] = f"{indent}- {lines[first][len(indent) + 2 :]}"
+        else:
+            _add_item(lines, f"{indent}-", item, f"{indent}  ")
 
 
-def _item(head: str, value: Any, indent: str) -> Iterator[str]:
-    if isinstance(value, dict | list) and value:
-        yield head
-        yield from _lines(value, indent)
+def _add_item(lines: list[str], head: str, value: Any, indent: str) -> None:
+    if isinstance(value, _NESTED) and value:
+        lines.append(head)
+        _add(lines, value, indent)
     elif isinstance(value, str) and "\n" in value.strip("\n") and value[0] != "\t" and _fits_block(value):
-        yield f"{head} {_block_header(value)}"
-        yield _indented(value, indent)
+        lines += (f"{head} {_block_header(value)}", _indented(value, indent))
     else:
-        yield f"{head} {_scalar(value)}"
+        lines.append(f"{head} {_scalar(value)}")
 
 
 def _fits_block(text: str) -> bool:
@@ -87,3 +89,7 @@ def _text(text: str) -> str:
     if quoted[1:-1] == text and "'" not in text and not _ESCAPED.search(text):
         return f"'{text}'"
     return _ESCAPED.sub(lambda match: f"\\u{ord(match.group()):04x}", quoted)
+
+
+# Few keys make up most of all requests and replies.
+_key = functools.lru_cache(maxsize=1024)(_text)
