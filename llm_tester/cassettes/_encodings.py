@@ -28,7 +28,6 @@ _AMBIGUOUS = 8
 _SPACE = r"(?:\\*+[\s\0]|\\++[nrt]|%(?:25)?(?:20|0[9AaDd]))*+"
 # Inside another encoding of a secret, a line break.
 _BREAK = r"(?:\s|\\++[nr])*+"
-_ESCAPED_SPACE = re.compile(rb"(?<!\\)\\++[nrt]")
 _ESCAPED_ASCII = re.compile(rb"(?<!\\)\\++u00([0-7][0-9a-fA-F])")
 _LOWER = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ-_", b"abcdefghijklmnopqrstuvwxyz+/")
 
@@ -44,7 +43,9 @@ def _folded(text: str) -> bytes:
     if b"\\" in data:
         if b"\\u00" in data:
             data = _ESCAPED_ASCII.sub(lambda match: bytes.fromhex(match[1].decode()), data)
-        data = _ESCAPED_SPACE.sub(b"", data)
+        for space in (rb"\n", rb"\r", rb"\t"):
+            # Of the same length, which is twice as fast.
+            data = data.replace(space, b"  ")
     if b"%" in data:
         data = unquote_to_bytes(data)
         data = unquote_to_bytes(data) if b"%" in data else data
