@@ -20,6 +20,8 @@ _NOT_TEXT = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "nul
 _ESCAPED = re.compile(r"[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
 _NOT_IN_BLOCK = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
 
+_ASCII_IN_BLOCK = bytes([*b"\t\n", *range(0x20, 0x7F)])
+
 
 def written(value: dict[str, Any] | list[Any]) -> str:
     """The YAML of a JSON object or list, in block style, keys in their order."""
@@ -54,6 +56,8 @@ def _add_item(lines: list[str], head: str, value: Any, indent: str) -> None:
 
 
 def _fits_block(text: str) -> bool:
+    if text.isascii():
+        return not text.encode().translate(None, _ASCII_IN_BLOCK)
     # The first is many times as fast, and true of most texts.
     return text.replace("\n", "").isprintable() or not _NOT_IN_BLOCK.search(text)
 
