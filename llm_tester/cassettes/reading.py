@@ -126,6 +126,9 @@ def _of_ours(path: Path, text: str, head: str, texts: list[str]) -> tuple[list[I
     return [kept[one].copy() for one in texts], metadata
 
 
+_STR, _MAP, _SEQ = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq"))
+
+
 class SafeLoader(yaml.CSafeLoader):
     """Reads scalars as text: a date without quotes stays the text that a body had."""
 
@@ -155,56 +158,29 @@ class SafeLoader(yaml.CSafeLoader):
         except IndexError as error:
             raise yaml.YAMLError(f"nested deeper than {MOST_DEEP} levels") from error
 
-
-_STR, _MAP, _SEQ = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq"))
-_NUMBERS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "null"))
-
-
-class _NotJSON(Exception):
-    """A file holds what JSON has not, such as binary data."""
-
-
-def _tree(text: str) -> Any:
-    """The value of a YAML text.
-
-    PyYAML's constructors are right for aliases and for every type; what has neither is built without them, three times
-    as fast.
-    """
-    if not ("&" in text and "*" in text):
-        loader = SafeLoader(text)
-        try:
-            return _built(loader, loader.get_single_node())
-        except _NotJSON:
-            pass
-        finally:
-            loader.dispose()
-    return yaml.load(text, Loader=SafeLoader)
-
-
-def _built(loader: SafeLoader, node: yaml.Node | None) -> Any:
-    if node is None:
-        return None
-    if node.tag == _STR:
-        return node.value
-    if node.tag == _MAP and isinstance(node, yaml.MappingNode):
-        return {_built_key(key): _built(loader, value) for key, value in node.value}
-    if node.tag == _SEQ and isinstance(node, yaml.SequenceNode):
-        return [_built(loader, item) for item in node.value]
-    if node.tag in _NUMBERS:
-        return loader.construct_object(node)
-    raise _NotJSON
-
-
-def _built_key(node: yaml.Node) -> Any:
-    if node.tag != _STR:
-        raise _NotJSON
-    return node.value
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """A node's value; that of text, objects and lists three times as fast as by PyYAML's own constructors."""
+        if node.tag == _STR and isinstance(node, yaml.ScalarNode):
+            return node.value
+        # An alias is the same node again.
+        if node in self.constructed_objects:
+            return self.constructed_objects[node]
+        if node.tag == _MAP and isinstance(node, yaml.MappingNode):
+            values = self.constructed_objects[node] = {}
+            for key, value in node.value:
+                values[self.construct_object(key)] = self.construct_object(value)
+            return values
+        if node.tag == _SEQ and isinstance(node, yaml.SequenceNode):
+            items = self.constructed_objects[node] = []
+            items += map(self.construct_object, node.value)
+            return items
+        return super().construct_object(node, deep=True)
 
 
 def _parsed(path: Path, text: str) -> tuple[list[Interaction], dict[str, Any]]:
     try:
-        data = _tree(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        data = yaml.load(text, Loader=SafeLoader)
+    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
         place = getattr(error, "problem_mark", None)
         line = f", line {place.line + 1}" if place else ""
         raise CassetteError(
