@@ -110,9 +110,10 @@ class Call:
         return last[0].recorded.get(name) if last else None
 
     def annotate(self, **facts: Any) -> None:
-        """Adds facts about the call (provider, model, usage, cost) to its recording; None values are left out."""
+        """Adds facts about the call (provider, model, usage, cost) to its recording, before it is written."""
         if self.recorded and self.cassette:
-            self.cassette.annotate(self.recorded[-1], {name: fact for name, fact in facts.items() if fact is not None})
+            known = {name: fact for name, fact in facts.items() if fact is not None}
+            self.recorded[-1].recorded.update(self.cassette.scrubber.value(known))
 
     def write(self) -> None:
         """Writes what was recorded so far, so that each reply is written once, with the facts about its call.

@@ -307,18 +307,6 @@ class Cassette:
             if scope is None:
                 self.write([new])
 
-    def annotate(self, interaction: Interaction, facts: Mapping[str, Any]) -> None:
-        """Adds facts to the metadata of a recorded interaction.
-
-        Raises:
-            CassetteError: the interaction was written without them, and the file cannot be written again.
-        """
-        with self._lock:
-            interaction.recorded.update(self.scrubber.value(dict(facts)))
-            interaction.text, interaction.checked = None, set()
-            if id(interaction) not in self._unwritten:
-                self._save(self._items)
-
     def write(self, interactions: Iterable[Interaction]) -> None:
         """Writes those of its recorded interactions that are not in the file yet.
 
