@@ -34,34 +34,22 @@ def lazy(namespace: dict[str, Any], modules: Mapping[str, str]) -> Callable[[str
     return get
 
 
-class _Resting:
-    """How many blocks keep the collector off, and whether it was on before the first of them."""
-
-    def __init__(self) -> None:
-        self.lock = lock_of(threading.Lock)
-        self.blocks = 0
-        self.was_on = False
-
-
-_resting = _Resting()
+_switching = lock_of(threading.Lock)
 
 
 @contextlib.contextmanager
 def collector_at_rest() -> Iterator[None]:
     """Keeps the garbage collector off during a block that makes many objects that stay, such as a large import.
 
-    It would look through all of them again and again. Blocks in several threads may overlap: after the last one the
-    collector is as it was before the first.
+    It would look through all of them again and again. If blocks of several threads overlap, it is on again when the
+    first of them ends.
     """
-    with _resting.lock:
-        if not _resting.blocks:
-            _resting.was_on = gc.isenabled()
-            gc.disable()
-        _resting.blocks += 1
+    with _switching:
+        was_on = gc.isenabled()
+        gc.disable()
     try:
         yield
     finally:
-        with _resting.lock:
-            _resting.blocks -= 1
-            if not _resting.blocks and _resting.was_on:
+        if was_on:
+            with _switching:
                 gc.enable()
