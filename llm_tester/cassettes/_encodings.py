@@ -9,7 +9,7 @@ import binascii
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from urllib.parse import quote, unquote, unquote_to_bytes
 
@@ -92,37 +92,18 @@ def _forms(secret: str) -> set[bytes]:
     return {form.encode("utf-8", "surrogatepass") for form in {secret, quote(secret, safe=""), *escaped}}
 
 
-def _inside(encoded: bytes, bits: int, shift: int, length: int) -> str:
-    """What of an encoded text depends on nothing but the bytes after the first ones.
+def _inside(secret: str, encode: Callable[[bytes], bytes], bits: int) -> Iterator[str]:
+    """A secret inside a longer encoded text ("user:key"): at each offset, what depends on nothing but the secret.
 
     Args:
-        encoded: the text.
-        bits: of one character.
-        shift: how many bytes to leave out.
-        length: of the bytes that count.
+        secret: the secret.
+        encode: makes base64 or base32.
+        bits: of one of its characters; after so many bytes, at most, the offsets repeat.
     """
-    return encoded.decode()[-(-shift * 8 // bits) : (shift + length) * 8 // bits]
-
-
-def _in_base64(secret: str) -> set[str]:
-    """A secret inside a longer base64 text ("user:key"), for each of the three bit offsets."""
-    return {
-        _inside(base64.b64encode(b"\0" * shift + form), 6, shift, len(form))
-        for form in _forms(secret)
-        for shift in range(3)
-    }
-
-
-def _in_base32(secret: str) -> set[str]:
-    return {
-        _inside(base64.b32encode(b"\0" * shift + form), 5, shift, len(form))
-        for form in _forms(secret)
-        for shift in range(5)
-    }
-
-
-def _in_hex(secret: str) -> set[str]:
-    return {form.hex() for form in _forms(secret)}
+    for form in _forms(secret):
+        for shift in range(bits):
+            encoded = encode(b"\0" * shift + form).decode()
+            yield encoded[-(-shift * 8 // bits) : (shift + len(form)) * 8 // bits]
 
 
 _BASE64_CHARACTERS = {"+": r"(?:[+-]|%2[bB])", "/": r"(?:[/_]|%2[fF]|\\{1,16}/)"}
@@ -168,7 +149,8 @@ def _encodings(secret: str) -> tuple[_Encoding, ...]:
     cases = {secret, secret.upper(), secret.lower()} if is_long and not is_plain else {secret}
     written = "|".join(_written(case, _SPACE if is_plain and is_long else "") for case in sorted(cases))
     line_break = _BREAK if len(secret) >= _WRAPPED else ""
-    in_64, in_32 = _in_base64(secret), _in_base32(secret) | _in_hex(secret)
+    in_64 = {*_inside(secret, base64.b64encode, 6)}
+    in_32 = {*_inside(secret, base64.b32encode, 5), *(form.hex() for form in _forms(secret))}
     return (
         _Encoding([secret], written, re.IGNORECASE if is_plain and is_long else re.NOFLAG, is_folded=is_plain),
         _Encoding(in_64, _any_of(in_64, line_break), re.NOFLAG),

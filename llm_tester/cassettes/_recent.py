@@ -21,34 +21,29 @@ __all__ = ["keep", "known", "reset"]
 _MOST = 4_000_000
 
 
-class _Recent:
-    def __init__(self) -> None:
-        self.lock = lock_of(threading.Lock)
-        # By file: how long their texts are, and the interactions.
-        self.files: dict[Path, tuple[int, Mapping[str, Interaction]]] = {}
-
-
-_recent = _Recent()
+_lock = lock_of(threading.Lock)
+# By file: how long their texts are, and the interactions.
+_files: dict[Path, tuple[int, Mapping[str, Interaction]]] = {}
 
 
 def known(path: Path) -> Mapping[str, Interaction]:
     """The interactions that were read from a file, by their text."""
-    with _recent.lock:
-        return _recent.files.get(path, (0, {}))[1]
+    with _lock:
+        return _files.get(path, (0, {}))[1]
 
 
 def keep(path: Path, interactions: Iterable[tuple[str, Interaction]]) -> Mapping[str, Interaction]:
     """Keeps the interactions of a file instead of those that were kept of it, and gives them back by their text."""
     items = dict(interactions)
-    with _recent.lock:
-        _recent.files.pop(path, None)
-        _recent.files[path] = (sum(map(len, items)), items)
-        while len(_recent.files) > 1 and sum(size for size, _ in _recent.files.values()) > _MOST:
-            del _recent.files[next(iter(_recent.files))]
+    with _lock:
+        _files.pop(path, None)
+        _files[path] = (sum(map(len, items)), items)
+        while len(_files) > 1 and sum(size for size, _ in _files.values()) > _MOST:
+            del _files[next(iter(_files))]
     return items
 
 
 def reset() -> None:
     """Forgets all of them."""
-    with _recent.lock:
-        _recent.files.clear()
+    with _lock:
+        _files.clear()
