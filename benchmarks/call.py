@@ -142,13 +142,13 @@ def own_schema(route: str, url: str) -> Call:
 
 
 def _without_litellm(call: Call) -> Call:
-    from llm_tester.llms import litellm_backend
+    from llm_tester.llms.litellm_backend import LiteLLMProvider
 
-    complete: Any = litellm_backend._complete
+    reply: Any = LiteLLMProvider._reply
     replies: list[Any] = []
-    litellm_backend._complete = lambda *args, **options: replies.append(complete(*args, **options)) or replies[0]
+    LiteLLMProvider._reply = lambda *args: replies.append(reply(*args)) or replies[0]  # type: ignore[assignment]
     call()
-    litellm_backend._complete = lambda *_, **__: replies[0]
+    LiteLLMProvider._reply = lambda *_: replies[0]  # type: ignore[assignment]
     return call
 
 

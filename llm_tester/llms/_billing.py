@@ -14,42 +14,31 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic_core import from_json
-
-from ..cassettes import running
 from ..usage import MOST_USD, Billed
 
-__all__ = ["read_usage", "usage_in_reply"]
+__all__ = ["read_usage", "vendor_of"]
 
 _TICKS = 10_000_000_000  # a USD at xAI
 
 
-def usage_in_reply(slug: str, api_base: str | None = None) -> dict[str, Any]:
-    """What the running call's last reply says; see `read_usage`."""
-    call = running.get()
-    host = urlsplit(api_base or "").hostname or ""
-    return read_usage("openrouter" if host == "openrouter.ai" else slug, call.body if call else b"")
-
-
-def read_usage(slug: str, body: bytes) -> dict[str, Any]:
+def read_usage(vendor: str, payload: Mapping[str, Any]) -> dict[str, Any]:
     """What a reply's body says about its usage that the libraries leave out.
 
     Args:
-        slug: the vendor, as LiteLLM calls it.
-        body: the reply's body.
+        vendor: the vendor, as LiteLLM calls it.
+        payload: the reply's body.
 
     Returns:
         Values that lead over those of the library, by their names in a provider's usage: `billed` (a `Billed`),
         `cached_tokens`, `notes`, `priceable`, and for Anthropic all counts. Empty if the reply does not say.
     """
-    reader = _READERS.get(slug)
-    if reader is None or not body:
-        return {}
-    try:
-        payload = from_json(body)
-    except ValueError:
-        return {}
-    return reader(payload) if isinstance(payload, dict) else {}
+    reader = _READERS.get(vendor)
+    return reader(payload) if reader and payload else {}
+
+
+def vendor_of(slug: str, api_base: str | None) -> str:
+    """The vendor whose replies come from an address; OpenRouter speaks OpenAI's format."""
+    return "openrouter" if api_base and urlsplit(api_base).hostname == "openrouter.ai" else slug
 
 
 def _openrouter(payload: Mapping[str, Any]) -> dict[str, Any]:

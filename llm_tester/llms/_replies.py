@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ..cassettes import running
 from ..errors import UnusableReplyError
 from ..usage import is_count
+from ._billing import read_usage
 from .error_mapping import error_in_reply
 
 __all__ = ["corrected"]
@@ -35,64 +36,85 @@ class _Said(NamedTuple):
         finish_reason: in OpenAI's words, and `refusal`; None if it does not say.
         counts: the token counts by their names in `UsageData`, as they were reported.
         answered_model: the model, as the provider names it.
+        is_text: whether it holds a text and nothing else that a library might read.
     """
 
     text: str
     finish_reason: str | None
     counts: Mapping[str, object]
     answered_model: object
+    is_text: bool = False
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        return {**self.counts, "answered_model": self.answered_model}
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a library would read the same text; LiteLLM takes thoughts in tags out of it."""
+        return self.is_text and bool(self.text) and not self.text.lstrip().startswith("<")
 
 
 Reply = tuple[str, dict[str, Any]]
+Body = Mapping[str, Any]
 
 
-def corrected(provider: str, model: str, read: Callable[[], Reply]) -> Reply:
+def corrected(provider: str, model: str, vendor: str, read: Callable[[], Reply], *, is_sent: bool = False) -> Reply:
     """What a library makes of a reply, where the reply's body does not say otherwise.
 
     Args:
         provider: the provider's name in the config.
         model: the model that was asked for.
-        read: makes the call with the library; gives the reply's text and its usage.
+        vendor: the vendor, as LiteLLM calls it.
+        read: gives the reply's text and its usage, as the library reads them.
+        is_sent: whether the call is made, so that the library need not read a plain reply; else `read` makes it.
 
     Returns:
-        The text and the usage. If the library cannot read a reply that has a text, they are those of the body; if one
-        of its counts is none, the counts are those of the body.
+        The text and the usage, with what was billed. If the library cannot read a reply that has a text, they are those
+        of the body; if one of its counts is none, the counts are those of the body.
 
     Raises:
         ProviderError: the body holds an error, or no reply.
         Exception: what `read` raises, if the body is no reply that can be read here.
     """
-    try:
-        text, usage = read()
-    except Exception:
-        said = _said(provider, model)
-        if said is None:
-            raise
-        text, usage = said.text, {**said.counts, "answered_model": said.answered_model}
+    body = _body() if is_sent else {}
+    said = _said(body, provider, model)
+    if said and said.is_plain:
+        text, usage = said.text, said.usage
     else:
-        said = _said(provider, model)
-        if said is None:
-            return text, usage
-        if said.finish_reason == "refusal" or not text:
-            text = said.text
-        if not all(is_count(count) for count in said.counts.values()):
-            usage = {**usage, **said.counts}
-    if not (said.finish_reason == "tool_calls" and text):
+        try:
+            text, usage = read()
+        except Exception:
+            said = _said(body := _body(), provider, model)
+            if said is None:
+                raise
+            text, usage = said.text, said.usage
+        else:
+            said = _said(body := _body(), provider, model)
+            # Of several parts, LiteLLM's Mistral route keeps the last.
+            if said and (said.is_plain or said.finish_reason == "refusal" or not text):
+                text = said.text
+            if said and not all(map(is_count, said.counts.values())):
+                usage = {**usage, **said.counts}
+    if said and not (said.finish_reason == "tool_calls" and text):
         usage["finish_reason"] = said.finish_reason
-    return text, usage
+    return text, {**usage, **read_usage(vendor, body)}
 
 
-def _said(provider: str, model: str) -> _Said | None:
-    """The body of the running call's reply; None if there is none, or it has another format."""
+def _body() -> Body:
+    """The JSON object that the running call was answered with; empty if there is none."""
     call = running.get()
     if call is None or call.error is not None or not call.exchanges or (call.exchanges[-1].status or 400) >= 400:
-        return None
+        return {}
     try:
-        payload = json.loads(call.body, parse_int=_int)
+        body = json.loads(call.body, parse_int=_int)
     except (ValueError, RecursionError):
-        return None
-    if not isinstance(payload, dict):
-        return None
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _said(payload: Body, provider: str, model: str) -> _Said | None:
+    """What a body says; None if it has another format."""
     # OpenRouter writes what its upstream said into the choice, next to half a reply.
     if error := payload.get("error") or _first(payload.get("choices")).get("error"):
         raise error_in_reply(error, provider, model)
@@ -108,7 +130,7 @@ def _int(digits: str) -> int:
     return int(digits[:40])
 
 
-def _chat(payload: Mapping[str, Any]) -> _Said | None:
+def _chat(payload: Body) -> _Said | None:
     choice = _first(payload.get("choices"))
     message = _object(choice, "message")
     if not message:
@@ -126,10 +148,11 @@ def _chat(payload: Mapping[str, Any]) -> _Said | None:
         cache_write_tokens=sent.get("cache_write_tokens"),
         reasoning_tokens=written.get("reasoning_tokens"),
     )
-    return _Said(text or refusal, "refusal" if refusal else finish, counts, payload.get("model"))
+    is_text = _is_text(message.get("content")) and not refusal and finish != "tool_calls"
+    return _Said(text or refusal, "refusal" if refusal else finish, counts, payload.get("model"), is_text)
 
 
-def _anthropic(payload: Mapping[str, Any]) -> _Said | None:
+def _anthropic(payload: Body) -> _Said | None:
     finish = _finish(payload.get("stop_reason"))
     content = payload.get("content")
     blocks = [block for block in content if _object({"": block}, "").get("type")] if isinstance(content, list) else []
@@ -147,10 +170,11 @@ def _anthropic(payload: Mapping[str, Any]) -> _Said | None:
         cache_write_tokens=parts[1],
         reasoning_tokens=_object(usage, "output_tokens_details").get("thinking_tokens"),
     )
-    return _Said(text, finish, counts, payload.get("model"))
+    is_text = finish != "refusal" and _is_text(blocks)
+    return _Said(text, finish, counts, payload.get("model"), is_text)
 
 
-def _gemini(payload: Mapping[str, Any]) -> _Said | None:
+def _gemini(payload: Body) -> _Said | None:
     candidate = _first(payload.get("candidates"))
     blocked = _object(payload, "promptFeedback").get("blockReason")
     if not candidate and not blocked:
@@ -162,21 +186,27 @@ def _gemini(payload: Mapping[str, Any]) -> _Said | None:
     reasoning, written = usage.get("thoughtsTokenCount"), usage.get("candidatesTokenCount")
     read = usage.get("toolUsePromptTokenCount") or 0
     sent = usage.get("promptTokenCount")
+    # Some models count their thoughts among the candidates' tokens, as their total shows.
+    parts: list[Any] = [sent, written, read]
+    more = 0 if all(map(is_count, parts)) and sum(parts) == usage.get("totalTokenCount") else reasoning or 0
     counts = _counts(
         usage,
         text,
         prompt_tokens=sent + read if is_count(sent) and is_count(read) else sent,
-        completion_tokens=written + (reasoning or 0) if is_count(written) and is_count(reasoning or 0) else written,
+        completion_tokens=written + more if is_count(written) and is_count(more) else written,
         cached_tokens=usage.get("cachedContentTokenCount"),
         reasoning_tokens=reasoning,
     )
     calls = any(isinstance(part, dict) and "functionCall" in part for part in content or ())
     finish = "content_filter" if blocked else "tool_calls" if calls else _finish(candidate.get("finishReason"))
-    return _Said(text, finish, counts, payload.get("modelVersion"))
+    is_text = not blocked and all(set(part) <= _OF_A_TEXT for part in content or () if part not in thoughts)
+    return _Said(text, finish, counts, payload.get("modelVersion"), is_text)
 
 
+# The fields of a part of Gemini's that is a text.
+_OF_A_TEXT = {"text", "thought", "thoughtSignature"}
 # The fields that only a reply of a format has.
-_FORMATS: tuple[tuple[frozenset[str], Callable[[Mapping[str, Any]], _Said | None]], ...] = (
+_FORMATS: tuple[tuple[frozenset[str], Callable[[Body], _Said | None]], ...] = (
     (frozenset({"choices"}), _chat),
     (frozenset({"stop_reason", "stop_sequence"}), _anthropic),
     (frozenset({"candidates", "promptFeedback"}), _gemini),
@@ -202,6 +232,13 @@ def _first(value: object) -> Mapping[str, Any]:
 def _object(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = holder.get(name)
     return value if isinstance(value, dict) else {}
+
+
+def _is_text(content: object) -> bool:
+    """Whether it is a text, or a list of parts that all are."""
+    if isinstance(content, list):
+        return all(isinstance(part, dict) and part.get("type") == "text" for part in content)
+    return isinstance(content, str)
 
 
 def _text(content: object) -> str:

@@ -15,8 +15,8 @@ from ..cassettes.forks import importing
 from ..cassettes.importing import collector_at_rest
 from ..errors import BadRequestError, ConfigError, UnusableReplyError
 from ..settings import settings
-from ._billing import usage_in_reply
-from ._litellm_direct import complete
+from ._billing import vendor_of
+from ._litellm_direct import send
 from ._logins import Login, login
 from .base import BaseLLM, File, ModelConfig, WantedModel
 
@@ -151,9 +151,6 @@ class LiteLLMProvider(BaseLLM):
         files: tuple[File, ...] = (),
         timeout: float = 60.0,
     ) -> tuple[str, dict[str, Any]]:
-        # Only a call needs what maps errors.
-        from ._replies import corrected
-
         # At each call: a test runner puts the filters of warnings back after each test.
         _silence()
         litellm = _litellm()
@@ -161,16 +158,32 @@ class LiteLLMProvider(BaseLLM):
         call["messages"] = _messages(prompt, system_prompt, files)
         if model_class and (call.get("drop_params") or litellm.drop_params):
             self._check_schema_is_kept(litellm, model_name)
-
-        def read() -> tuple[str, dict[str, Any]]:
-            response = _complete(litellm, call, keep_temperature="temperature" in self.config.params)
-            return _text(response, self.config.name, model_name), usage_of(response)
-
         try:
-            text, usage = corrected(self.config.name, model_name, read)
+            try:
+                return self._reply(litellm, call, model_name)
+            except litellm.UnsupportedParamsError:
+                if "temperature" in self.config.params:
+                    raise
+            # Some reasoning models take no temperature, and LiteLLM refuses it before any request. The 0 is our
+            # default, not the user's wish, so it is left out for them.
+            del call["temperature"]
+            return self._reply(litellm, call, model_name)
         except ModuleNotFoundError as error:
             raise _missing(error) from error
-        return text, {**usage, **usage_in_reply(self.config.provider_type, self.config.api_base)}
+
+    def _reply(self, litellm: ModuleType, call: dict[str, Any], model_name: str) -> tuple[str, dict[str, Any]]:
+        """Makes the call, and reads the reply."""
+        # Only a call needs what maps errors.
+        from ._replies import corrected
+
+        name, answer = self.config.name, send(litellm, call)
+
+        def read() -> tuple[str, dict[str, Any]]:
+            response = answer.read(litellm, call) if answer else litellm.completion(**call)
+            return _text(response, name, model_name), usage_of(response)
+
+        vendor = vendor_of(self.config.provider_type, self.config.api_base)
+        return corrected(name, model_name, vendor, read, is_sent=answer is not None and answer.is_good)
 
     def _arguments(self, model_name: str, timeout: float, model_class: WantedModel | None) -> dict[str, Any]:
         """LiteLLM's arguments without the messages; later ones lead."""
@@ -195,17 +208,6 @@ class LiteLLMProvider(BaseLLM):
             # A word in the key's place would hide the login's other parts.
             return self._key(model_name)
         return super()._key_to_send(model_name)
-
-
-def _complete(litellm: ModuleType, call: dict[str, Any], *, keep_temperature: bool) -> Any:
-    try:
-        return complete(litellm, call)
-    except litellm.UnsupportedParamsError:
-        if keep_temperature:
-            raise
-    # Some reasoning models take no temperature, and LiteLLM refuses it before any request. The 0 is our default, not
-    # the user's wish, so it is left out for them.
-    return complete(litellm, {name: value for name, value in call.items() if name != "temperature"})
 
 
 def _missing(error: ModuleNotFoundError) -> ConfigError:

@@ -16,7 +16,7 @@ from .. import catalog
 from ..cassettes.forks import importing, in_child, lock_of
 from ..cassettes.importing import collector_at_rest
 from ..errors import ConfigError, UnusableReplyError
-from ._billing import usage_in_reply
+from ._billing import vendor_of
 from .base import BaseLLM, File, ModelConfig, WantedModel
 
 if TYPE_CHECKING:
@@ -186,15 +186,14 @@ class PydanticAIProvider(BaseLLM):
                 raise UnusableReplyError(message, provider=self.config.name, model=model_name)
             return text, _usage(response.usage, response)
 
+        place = self._catalog_name(model_name)
+        vendor = vendor_of(place[0] if place else "", self.config.api_base)
         try:
-            text, usage = corrected(self.config.name, model_name, read)
+            return corrected(self.config.name, model_name, vendor, read)
         except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             # PydanticAI raises these if it cannot read the reply; the request is ours and typed.
             message = f"{self.config.name}, {model_name}: the reply is not what the provider's API promises: {error}"
             raise UnusableReplyError(message, provider=self.config.name, model=model_name) from error
-        place = self._catalog_name(model_name)
-        said = usage_in_reply(place[0], self.config.api_base) if place else {}
-        return text, {**usage, **said}
 
     def _limit(self, model_name: str) -> int:
         place = self._catalog_name(model_name)

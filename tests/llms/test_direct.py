@@ -95,7 +95,7 @@ def both_ways(write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
                 provider = create_provider("both")
                 prompts = {"prompt": "Say yes.", "source": "A source.", **(arguments or {})}
                 said = came_of(lambda provider=provider, prompts=prompts: provider.get_response(**prompts))
-                assert bool(direct._plans.known) is is_direct
+                assert bool(direct._patterns.known) is is_direct
                 outcomes.append(Outcome(said, requests(server.seen)))
         return outcomes
 
@@ -168,6 +168,50 @@ def test_the_same_error(name: str, route: str, both_ways: Callable[..., list[Out
     assert short.seen == long.seen
 
 
+def chat(**message: Any) -> dict[str, Any]:
+    usage = {"prompt_tokens": 9, "completion_tokens": 7, "total_tokens": 16}
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", **message}}
+    return {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
+
+
+def claude(*content: dict[str, Any]) -> dict[str, Any]:
+    usage = {"input_tokens": 9, "output_tokens": 7}
+    head = {"id": "1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn"}
+    return {**head, "content": list(content), "usage": usage}
+
+
+def gemini(total: int, *parts: dict[str, Any]) -> dict[str, Any]:
+    usage = {"promptTokenCount": 9, "candidatesTokenCount": 7, "thoughtsTokenCount": 5, "totalTokenCount": total}
+    candidate = {"content": {"role": "model", "parts": list(parts)}, "finishReason": "STOP", "index": 0}
+    return {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "m"}
+
+
+CALLED = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+REPLIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "thoughts in tags": ("openai", chat(content="<think>Hm.</think>yes")),
+    "thoughts in a field": ("openai", chat(content="yes", reasoning_content="Hm.")),
+    "a tool next to a text": ("openai", chat(content="yes", tool_calls=[CALLED])),
+    "several parts": ("mistral", chat(content=[{"type": "text", "text": "ye"}, {"type": "text", "text": "s"}])),
+    "thoughts in a block": (
+        "anthropic",
+        claude({"type": "thinking", "thinking": "Hm.", "signature": "s"}, {"type": "text", "text": "yes"}),
+    ),
+    "two blocks": ("anthropic", claude({"type": "text", "text": "ye"}, {"type": "text", "text": "s"})),
+    "counted thoughts": ("gemini", gemini(21, {"text": "yes"})),
+    "thoughts counted as a part": ("gemini", gemini(16, {"text": "Hm.", "thought": True}, {"text": "yes"})),
+    "a call of a function": ("gemini", gemini(21, {"text": "yes"}, {"functionCall": {"name": "f", "args": {}}})),
+}
+
+
+@pytest.mark.parametrize("name", REPLIES)
+def test_the_same_reading(name: str, both_ways: Callable[..., list[Outcome]]) -> None:
+    """Plain replies are read without LiteLLM, and must come to the same; the others are left to it."""
+    route, body = REPLIES[name]
+    short, long = both_ways(route, lambda: StandIn(REPLY, faults=[json_fault(body)]))
+    assert short.said == long.said
+    assert short.said["text"] == "yes", short.said
+
+
 @pytest.mark.parametrize("route", MODELS)
 def test_the_same_timeout(route: str, both_ways: Callable[..., list[Outcome]]) -> None:
     short, long = both_ways(route, lambda: StandIn(REPLY, faults=[Fault(hold=threading.Event())]), timeout=0.3)
@@ -235,4 +279,4 @@ def test_a_users_callback_and_replacement_of_completion_are_respected(monkeypatc
         assert not direct._is_plain(litellm, call)
     with monkeypatch.context() as patch:
         patch.setattr(litellm, "completion", lambda **_: "replaced")
-        assert direct.complete(litellm, call) == "replaced"
+        assert direct.send(litellm, call) is None
