@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from .. import catalog
 from ..cassettes import inject, running
 from ..cassettes.forks import lock_of
+from ._context import holding
 
 if TYPE_CHECKING:
     from vcr.request import Request
@@ -107,20 +108,22 @@ class Answer:
     """The answer to a call that was sent.
 
     Args:
-        response: httpx's response.
+        response: httpx's response; an exception if httpx cannot unpack its body.
 
     Attributes:
-        is_good: whether its status is 200.
+        is_good: whether its status may be 200.
     """
 
     endless = True
 
     def __init__(self, response: Any) -> None:
-        self.is_good = response.status_code == 200
+        self.is_good = isinstance(response, Exception) or response.status_code == 200
         self._response = response
 
     def meet(self, client: str, request: "Request") -> dict[str, Any]:
         """Answers LiteLLM's request; see `cassettes.use.Fault`."""
+        if isinstance(self._response, Exception):
+            raise self._response
         headers = self._response.headers
         # The content is unpacked.
         names = [name for name in headers if name not in ("content-encoding", "content-length", "transfer-encoding")]
@@ -152,12 +155,17 @@ def send(litellm: ModuleType, call: Mapping[str, Any]) -> Answer | None:
     pattern = _pattern(litellm, call) if _is_plain(litellm, call) else None
     if pattern is None:
         return None
+    from httpx import DecodingError
     from litellm.llms.custom_httpx.http_handler import get_httpx_client
 
     prompt = json.dumps(call["messages"][-1]["content"], ensure_ascii=pattern.is_ascii).encode()
     body = pattern.start + prompt + pattern.end
     client = get_httpx_client().client
-    return Answer(client.post(pattern.url, content=body, headers=pattern.headers, timeout=call["timeout"]))
+    try:
+        return Answer(client.post(pattern.url, content=body, headers=pattern.headers, timeout=call["timeout"]))
+    except DecodingError as error:
+        # It may only say that it is packed.
+        return Answer(error)
 
 
 def _is_plain(litellm: ModuleType, call: Mapping[str, Any]) -> bool:
@@ -244,9 +252,5 @@ class _Catcher:
 def _met(litellm: ModuleType, call: Mapping[str, Any], fault: "Answer | _Catcher") -> Any:
     """What `completion()` returns or raises if its request is not sent, but meets the fault."""
     # It is none of the requests that the running attempt counts.
-    token = running.set(None)
-    try:
-        with inject(fault):
-            return litellm.completion(**call)
-    finally:
-        running.reset(token)
+    with holding(running, None), inject(fault):
+        return litellm.completion(**call)

@@ -4,9 +4,8 @@ An entry with `max_tokens` in its params has a hard limit: what a call can cost 
 Without one, an estimate is set aside, and the calls in flight can exceed the limit by what their replies are longer.
 """
 
-import contextlib
 import threading
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from decimal import Decimal
 from typing import NamedTuple, Self
@@ -14,6 +13,7 @@ from typing import NamedTuple, Self
 from ..cassettes.forks import lock_of
 from ..errors import BudgetError
 from ..usage import format_usd
+from ._context import holding
 
 __all__ = [
     "Budget",
@@ -226,21 +226,11 @@ def expected_tokens() -> int:
     return _expected.get()
 
 
-@contextlib.contextmanager
-def spending(budget: Budget | None) -> Iterator[None]:
+def spending(budget: Budget | None) -> AbstractContextManager[None]:
     """Puts the live calls of the calling context under a budget."""
-    token = _budget.set(budget)
-    try:
-        yield
-    finally:
-        _budget.reset(token)
+    return holding(_budget, budget)
 
 
-@contextlib.contextmanager
-def expecting(tokens: int) -> Iterator[None]:
+def expecting(tokens: int) -> AbstractContextManager[None]:
     """Says how many tokens the replies to the calling context's calls are expected to have."""
-    token = _expected.set(tokens)
-    try:
-        yield
-    finally:
-        _expected.reset(token)
+    return holding(_expected, tokens)

@@ -10,8 +10,8 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
@@ -20,6 +20,7 @@ from .. import cassettes
 from ..cassettes.forks import in_child, lock_of
 from ..config import ProviderConfig
 from ..errors import StoppedError
+from ._context import holding
 
 __all__ = [
     "Gate",
@@ -360,24 +361,14 @@ def wait_alone(seconds: float) -> None:
             pause(_asleep, left)
 
 
-@contextmanager
-def seated(seat: Seat) -> Iterator[None]:
+def seated(seat: Seat) -> AbstractContextManager[None]:
     """Says which place in a run's threads the calling context has."""
-    token = _seat.set(seat)
-    try:
-        yield
-    finally:
-        _seat.reset(token)
+    return holding(_seat, seat)
 
 
-@contextmanager
-def stoppable(stop: Stop) -> Iterator[None]:
+def stoppable(stop: Stop) -> AbstractContextManager[None]:
     """Lets the calls of the calling context end when a run is asked to."""
-    token = _stop.set(stop)
-    try:
-        yield
-    finally:
-        _stop.reset(token)
+    return holding(_stop, stop)
 
 
 def check_stop() -> None:
@@ -390,11 +381,6 @@ def check_stop() -> None:
         raise StoppedError("not run: the run was interrupted")
 
 
-@contextmanager
-def dividing(parts: int) -> Iterator[None]:
+def dividing(parts: int) -> AbstractContextManager[None]:
     """Gives the calling context one of several equal parts of each limit; the other processes have the others."""
-    token = _parts.set(parts)
-    try:
-        yield
-    finally:
-        _parts.reset(token)
+    return holding(_parts, parts)
