@@ -25,7 +25,7 @@ from ..errors import (
     UnusableReplyError,
 )
 from ..pricing import Quote
-from ..usage import TOKEN_COUNTS, UsageData, well_formed
+from ..usage import TOKEN_COUNTS, UsageData, add_usd, well_formed
 from . import rates
 from .budget import Limits, Reservation, active_budget
 from .error_mapping import exception_chain, never_connected, provider_error, without_key
@@ -33,7 +33,7 @@ from .error_mapping import exception_chain, never_connected, provider_error, wit
 if TYPE_CHECKING:
     from .base import BaseLLM
 
-__all__ = ["make_call"]
+__all__ = ["make_call", "sums"]
 
 log = logging.getLogger("llm_tester")
 
@@ -57,37 +57,18 @@ class _Failures:
     Attributes:
         attempts: how many there were.
         unanswered: of these, how many may have been billed.
-        usd: USD that these may have cost, at most; None if that is unknown.
-        seconds: how long they took, without the waits between them.
+        failed_cost: USD that these may have cost, at most; None if that is unknown.
+        failed_seconds: how long they took, without the waits between them.
         sent_at: when the last one passed the provider's gate, on the gate's clock.
         deadline: when the entry's `max_seconds` are over; None without a limit, or before the first attempt.
     """
 
     attempts: int = 0
     unanswered: int = 0
-    usd: float | None = 0.0
-    seconds: float = 0.0
+    failed_cost: float | None = 0.0
+    failed_seconds: float = 0.0
     sent_at: float = 0.0
     deadline: float | None = None
-
-    def add(self, attempts: int, unanswered: int, usd: float | None, seconds: float) -> None:
-        self.attempts += attempts
-        self.unanswered += unanswered
-        self.usd = None if self.usd is None or usd is None else self.usd + usd
-        self.seconds += seconds
-
-    def write_into(self, error: LLMTesterError) -> None:
-        error.attempts, error.unanswered, error.failed_cost = self.attempts, self.unanswered, self.usd
-        error.failed_seconds = self.seconds
-
-    def counts(self) -> dict[str, Any]:
-        """The same as fields of `UsageData`."""
-        return {
-            "attempts": self.attempts,
-            "unanswered": self.unanswered,
-            "failed_cost": self.usd,
-            "failed_seconds": self.seconds,
-        }
 
     def seconds_left(self, config: ProviderConfig) -> float:
         """The seconds that an attempt which starts now may take; at most 0 if `max_seconds` are over."""
@@ -96,6 +77,13 @@ class _Failures:
         now = time.monotonic()
         self.deadline = self.deadline or now + config.max_seconds
         return min(config.timeout, self.deadline - now)
+
+
+def sums(*calls: LLMTesterError | UsageData | _Failures) -> dict[str, Any]:
+    """The attempts of several calls together, and what those without a reply may have cost."""
+    names = ("attempts", "unanswered", "failed_seconds")
+    sums = {name: sum(getattr(call, name) for call in calls) for name in names}
+    return {**sums, "failed_cost": add_usd(call.failed_cost for call in calls)}
 
 
 def make_call(
@@ -138,7 +126,7 @@ def make_call(
             raise last from last.__cause__
         except Exception as error:  # noqa: BLE001 (whatever a provider raises is mapped, and raised unless tried again)
             last = _ours(error, provider, model)
-            failures.write_into(last)
+            vars(last).update(sums(failures))
             is_last = failures.attempts >= (max_attempts or provider.config.max_attempts)
             if is_last or not _is_retryable(last) or not _pause(provider, last, failures):
                 raise last from error.__cause__ or error
@@ -179,15 +167,15 @@ def _attempt(
             sent = call.was_sent or not provider.uses_http
             ours = copy.copy(_ours(error, provider, model, sent=sent))
             # An override that calls `BaseLLM.get_response` made its own attempts.
-            made = (ours.attempts, ours.unanswered, ours.failed_cost)
             if not ours.attempts:
-                made = (1, 1, limits().worst_usd) if _may_be_billed(error, ours, call, sent=sent) else (1, 0, 0.0)
+                is_billed = _may_be_billed(error, ours, call, sent=sent)
+                ours.attempts, ours.unanswered = 1, int(is_billed)
+                ours.failed_cost = limits().worst_usd if is_billed else 0.0
             took = call.seconds if call.seconds is not None else time.perf_counter() - started
-            failures.add(*made, ours.failed_seconds or took)
-            if not made[1]:
-                reservation.settle(0.0)
-            elif made[2] is not None:
-                reservation.settle(made[2])
+            ours.failed_seconds = ours.failed_seconds or took
+            vars(failures).update(sums(failures, ours))
+            if ours.failed_cost is not None:
+                reservation.settle(ours.failed_cost)
             raise ours from without_key(error)
         if remarks := tuple(_remarks(usage, provider.most_output(model), limits, prompt_length)):
             usage = usage.model_copy(update={"notes": (*usage.notes, *remarks)})
@@ -195,9 +183,8 @@ def _attempt(
         own = usage.failed_cost or 0.0
         if usage.spent_usd is not None:
             reservation.settle(usage.spent_usd + own)
-        failures.add(usage.attempts, usage.unanswered, usage.failed_cost, usage.failed_seconds)
-        if failures.attempts > usage.attempts:
-            usage = usage.model_copy(update=failures.counts())
+        if failures.attempts:
+            usage = usage.model_copy(update=sums(failures, usage))
         if (budget := active_budget()) is not None and not usage.replayed:
             budget.note_reply(f"{provider.config.name}, {model.name}", usage.completion_tokens)
         return reply, usage

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..cassettes.context import current, injected_faults
 from ..errors import (
@@ -15,10 +15,11 @@ from ..errors import (
     UnknownModelError,
     suggest,
 )
-from ..usage import UsageData, add_usd
+from ..usage import UsageData
 from . import llm_registry
 from ._attachments import File
 from .ask import ask, known_model
+from .attempts import sums
 from .base import BaseLLM, WantedModel
 
 __all__ = ["Candidate", "ask_in_order", "candidates", "started"]
@@ -122,23 +123,16 @@ def ask_in_order(
         except LLMTesterError as error:
             if not failed or not isinstance(error, BudgetError | StoppedError | CaseError):
                 # A run ends with some of these, so their class stays.
-                vars(error).update(_sums([*failed, error]))
+                vars(error).update(sums(*failed, error))
                 raise
             notes.append(str(error))
             break
         else:
-            return reply, usage.model_copy(update={**_sums([*failed, usage]), "notes": (*usage.notes, *notes)})
-    vars(failed[-1]).update(_sums(failed))
+            return reply, usage.model_copy(update={**sums(*failed, usage), "notes": (*usage.notes, *notes)})
+    vars(failed[-1]).update(sums(*failed))
     if len(notes) > 1:
         failed[-1].args = ("; ".join(notes),)
     raise failed[-1]
-
-
-def _sums(calls: Sequence[LLMTesterError | UsageData]) -> dict[str, Any]:
-    """The attempts of several calls together, and what those without a reply may have cost."""
-    names = ("attempts", "unanswered", "failed_seconds")
-    sums = {name: sum(getattr(call, name) for call in calls) for name in names}
-    return {**sums, "failed_cost": add_usd(call.failed_cost for call in calls)}
 
 
 def _recorded(order: Sequence[Candidate]) -> Candidate | None:
