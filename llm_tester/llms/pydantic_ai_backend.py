@@ -6,6 +6,7 @@ which they were first used; `run_coroutine_threadsafe` carries the caller's cont
 """
 
 import atexit
+import functools
 import re
 import threading
 import warnings
@@ -39,6 +40,9 @@ _SLUGS = {
 # asked about the others only. tests/llms/test_schema.py compares.
 _TAKE_SCHEMA = ("google", "google-cloud", "openai", "openai-chat", "openai-responses")
 _RENAMED = {"google-gla": "google", "google-vertex": "google-cloud"}
+
+_UNREAD = "Failed to extract usage"
+_IGNORED = ("ignore", re.compile(_UNREAD, re.IGNORECASE), Warning, None, 0)
 
 # Anthropic requires a limit, and PydanticAI streams if there is none.
 _MOST_TOKENS = 8192
@@ -148,17 +152,17 @@ class PydanticAIProvider(BaseLLM):
         files: tuple[File, ...] = (),
         timeout: float = 60.0,
     ) -> tuple[str, dict[str, Any]]:
-        import asyncio
-
-        with importing, collector_at_rest():
-            from pydantic_ai.direct import model_request
-            from pydantic_ai.messages import BinaryContent, ModelRequest, TextPart, UserPromptPart
-            from pydantic_ai.models import ModelRequestParameters
-            from pydantic_ai.output import OutputObjectDefinition
+        _import()
+        from pydantic_ai.messages import BinaryContent, ModelRequest, TextPart, UserPromptPart
+        from pydantic_ai.models import ModelRequestParameters
+        from pydantic_ai.output import OutputObjectDefinition
 
         # Only a call needs what maps errors.
         from ._replies import corrected
 
+        # The counts are then those of the reply's body, and a note says what was wrong with them.
+        if _IGNORED not in warnings.filters:
+            warnings.filterwarnings("ignore", _UNREAD)
         model = self._client(model_name)
         content: Any = prompt
         if files:
@@ -173,13 +177,8 @@ class PydanticAIProvider(BaseLLM):
             settings.setdefault("max_tokens", model_config.max_output_tokens or self._limit(model_name))
         settings = {name: value for name, value in settings.items() if value is not None}
 
-        # The counts are then those of the reply's body, and a note says what was wrong with them.
-        warnings.filterwarnings("ignore", "Failed to extract usage")
-
         def read() -> tuple[str, dict[str, Any]]:
-            work = model_request(model, [request], model_settings=settings, model_request_parameters=parameters)
-            # The SDKs' own timeouts count each read; this one holds for the call as a whole, whatever they wait for.
-            response = _worker.run(asyncio.wait_for(work, timeout))
+            response = _worker.run(_request(timeout, model, request, settings, parameters))
             text = "".join(part.content for part in response.parts if isinstance(part, TextPart))
             if not text and response.finish_reason is None and not response.usage.total_tokens:
                 message = f"{self.config.name}, {model_name}: the reply holds neither a text nor usage"
@@ -216,6 +215,22 @@ class PydanticAIProvider(BaseLLM):
                 full = f"{_RENAMED.get(vendor, vendor)}:{name}"
                 _worker.models[place] = infer_model(full, lambda vendor: _vendor(vendor, self.config.api_base, key))
             return _worker.models[place]
+
+
+@functools.cache
+def _import() -> None:
+    with importing, collector_at_rest():
+        import pydantic_ai.direct  # noqa: F401
+
+
+async def _request(timeout: float, model: Any, request: Any, settings: Any, parameters: Any) -> Any:
+    import asyncio
+
+    from pydantic_ai.direct import model_request
+
+    # The SDKs' own timeouts count each read; this one holds for the call as a whole, whatever they wait for.
+    async with asyncio.timeout(timeout):
+        return await model_request(model, [request], model_settings=settings, model_request_parameters=parameters)
 
 
 def _vendor(vendor: str, api_base: str | None, key: str | None) -> Any:
