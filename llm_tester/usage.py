@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
-from .pricing import Cost, Price, Rates, Tokens, cost
+from .pricing import Cost, Price, Tokens, cost
 
 __all__ = [
     "MOST_USD",
@@ -51,6 +51,9 @@ class Billed(BaseModel):
     usd: float | None = Field(default=None, ge=0, le=MOST_USD, allow_inf_nan=False)
     prompt_tokens: _Count | None = None
     completion_tokens: _Count | None = None
+
+
+_NOT_SAID = Billed()
 
 
 class UsageData(BaseModel):
@@ -152,7 +155,7 @@ class UsageData(BaseModel):
         if self.billed and self.billed.usd is not None:
             # What was billed is one sum; no one says how it divides into input and output.
             found, total, source = None, self.billed.usd, "provider"
-        elif self.billed and self.billed != Billed() and found:
+        elif found and self.billed not in (None, _NOT_SAID):
             source = "provider"
         return self.model_copy(
             update={
@@ -168,7 +171,7 @@ class UsageData(BaseModel):
 
     def _tokens(self, price: Price | None) -> tuple[Tokens | None, list[str]]:
         """The tokens to price, and what does not add up; None if nothing honest can be priced."""
-        billed = self.billed or Billed()
+        billed = self.billed or _NOT_SAID
         if not self.priceable and None in (billed.prompt_tokens, billed.completion_tokens):
             return None, []
         counts = {name: getattr(self, name) for name in TOKEN_COUNTS}
@@ -178,8 +181,7 @@ class UsageData(BaseModel):
                 counts |= {**dict.fromkeys(names, 0), next(iter(names)): billed_total}
         if not counts["prompt_tokens"] and not counts["completion_tokens"]:
             return None, ["the provider reports no tokens"]
-        rates = price.rates(counts["prompt_tokens"]) if price else None
-        checked = [_parts_checked(counts, names, rates) for names in (_INPUT, _OUTPUT)]
+        checked = [_parts_checked(counts, names, price) for names in (_INPUT, _OUTPUT)]
         notes = [note for _, note in checked if note]
         if any(parts is None for parts, _ in checked):
             return None, notes
@@ -187,22 +189,23 @@ class UsageData(BaseModel):
 
 
 def _parts_checked(
-    counts: Mapping[str, int], names: Mapping[str, str], rates: Rates | None
+    counts: Mapping[str, int], names: Mapping[str, str], price: Price | None
 ) -> tuple[dict[str, int] | None, str | None]:
     """A total and its parts as they can be priced, and a note if the parts are more than the total.
 
     Args:
         counts: all token counts by name.
         names: the names of the total and of its parts, each with the name of its rate.
-        rates: the rates; None if unknown.
+        price: the price; None if unknown.
     """
     total, *parts = names
     if sum(counts[part] for part in parts) <= counts[total]:
         return {name: counts[name] for name in names}, None
     listed = " and ".join(f"{part} ({counts[part]})" for part in parts)
     note = f"{listed} exceed {total} ({counts[total]})"
-    if rates is None:
+    if price is None:
         return None, note
+    rates = price.rates(counts["prompt_tokens"])
     if len({getattr(rates, rate) for rate in names.values()}) > 1:
         return None, f"{note}, and have another rate, so the cost is unknown"
     return {**dict.fromkeys(names, 0), total: counts[total]}, f"{note}; they have the same rate, so the cost is right"
