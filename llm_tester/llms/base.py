@@ -109,7 +109,8 @@ class BaseLLM(ABC):
         from .attempts import make_call
 
         model = self.resolve(model_name)
-        check_files(files, self.config.name, model, self._entry(model))
+        if files:
+            check_files(files, self.config.name, model, self._entry(model))
         self._check_key(model.name)
         text, wanted = self._asked(model, joined_prompt(prompt, source), model_class)
         extras = {"model_class": wanted, "files": tuple(files), "timeout": self.config.timeout}
