@@ -129,8 +129,6 @@ class _Node(NamedTuple):
 
 _NOT_COUNTED = _Node()
 
-Children = list[tuple[str, _Node]]
-
 
 def compare(expected: Any, actual: Any, model_class: type[BaseModel] | None = None) -> Comparison:
     """Compares extracted data with expected data, value by value.
@@ -227,9 +225,10 @@ def _compare(expected: Any, actual: Any, shape: Shape) -> _Node:
         keys = dict.fromkeys([*expected, *actual])
         return _branch((segment(key), _compare(expected.get(key), actual.get(key), shape.child(key))) for key in keys)
     if isinstance(expected, list) and isinstance(actual, list):
-        return _branch(
-            _compare_in_order(expected, actual, shape) if shape.is_ordered else _pair(expected, actual, shape)
-        )
+        if not shape.is_ordered:
+            return _branch(_pair(expected, actual, shape))
+        both = enumerate(zip_longest(expected, actual))
+        return _branch((f"[{i}]", _compare(wanted, found, shape.item(i))) for i, (wanted, found) in both)
     if isinstance(expected, dict | list) or isinstance(actual, dict | list):
         sides = _alone(expected, shape, "different type"), _alone(actual, shape, "different type", is_extra=True)
         return _branch(("", side) for side in sides)
@@ -242,12 +241,7 @@ def _leaf(expected: Any, actual: Any, shape: Shape) -> _Node:
     return _Node(shape.weight * score, shape.weight, expected, actual, note, shape.words(rule))
 
 
-def _compare_in_order(expected: Sequence[Any], actual: Sequence[Any], shape: Shape) -> Children:
-    both = enumerate(zip_longest(expected, actual))
-    return [(f"[{i}]", _compare(wanted, found, shape.item(i))) for i, (wanted, found) in both]
-
-
-def _pair(expected: Sequence[Any], actual: Sequence[Any], shape: Shape) -> Children:
+def _pair(expected: Sequence[Any], actual: Sequence[Any], shape: Shape) -> list[tuple[str, _Node]]:
     """Compares the items that belong together. The rest is missing or extra."""
     item = shape.item()
     wanted = {i: value for i, value in enumerate(expected) if not (is_nothing(value) or is_ignored(value))}

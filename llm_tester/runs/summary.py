@@ -12,18 +12,7 @@ from typing import Any, NamedTuple
 from .results import CaseKey, CaseResult, OfModel, Place, Record, RunResult
 from .scoring import Counts
 
-__all__ = [
-    "Column",
-    "FieldMean",
-    "Group",
-    "PromptTable",
-    "Summary",
-    "Sums",
-    "field_means",
-    "grouped",
-    "matrix",
-    "summarize",
-]
+__all__ = ["Column", "FieldMean", "Group", "PromptTable", "Summary", "Sums", "field_means", "matrix", "summarize"]
 
 Model = tuple[str, str]
 
