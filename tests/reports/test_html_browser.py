@@ -519,6 +519,19 @@ def test_going_back_and_forward_keeps_the_filter(show: Any) -> None:
     page.wait_for("location.hash === '#in=invoices'")
 
 
+def test_a_result_that_is_opened_again_at_once_stays_open(show: Any) -> None:
+    page = show(sample_run(6))
+    page.find("#matrix tbody a").click()
+    page.wait_for("document.querySelector('dialog').open")
+    title = page.opened()
+    page.driver.execute_script("const panel = document.querySelector('dialog'); panel.close(); panel.showModal();")
+    page.wait_for("new Promise((done) => setTimeout(() => done(true)))")
+    assert page.opened() == title
+    page.wait_for("location.hash.includes('case=')")
+    page.press(Keys.ESCAPE)
+    page.wait_for("!document.querySelector('dialog').open && location.hash === ''")
+
+
 def changed_runs() -> tuple[RunResult, RunResult]:
     """An earlier run and a run, whose cases are named for what became of them."""
     scores = {"fixed": (50.0, 100.0), "broken": (100.0, 90.0), "better": (50.0, 75.0), "worse": (75.0, 50.0)}

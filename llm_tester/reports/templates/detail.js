@@ -258,7 +258,9 @@ function cellOf(result) {
   return find(`#matrix tbody a[data-result="${cellAt(row, column).results[0]}"]`);
 }
 
+// The event comes a moment after the panel was closed; a quick step forward has opened it again by then.
 function afterClosing() {
+  if (opened === null || find("#detail").open) return;
   const last = opened;
   opened = null;
   writeState();
