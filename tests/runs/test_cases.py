@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from console import run_script
 from counting import calls_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -255,10 +255,9 @@ class TestImports:
         (tmp_path / "own.py").write_text(PROVIDER)
         (tmp_path / "pytest.ini").write_text("[pytest]\nllm_cases = cases\n")
         write_case(tmp_path / "cases", model="from shared import Product as Model")
-        scripts = Path(sys.executable).parent
-        for command in ([scripts / "llm-tester", "run"], [scripts / "pytest", "-p", "no:cacheprovider"]):
-            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stdout + done.stderr
+        for command in (("llm-tester", "run"), ("pytest", "-p", "no:cacheprovider")):
+            done = run_script(*command, cwd=tmp_path)
+            assert done.returncode == 0, done.stdout
 
 
 class TestOwnCases:
