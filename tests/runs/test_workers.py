@@ -1,7 +1,9 @@
 """Runs in other processes: budgets, limits and results are as in one, and a process that dies loses nothing."""
 
+import itertools
 import json
 import multiprocessing
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,7 +17,7 @@ from typing import Any
 
 import pytest
 from sample_cases import LAMP, SMALL, light_entry, openai_entry, write_case
-from standins import Fault, StandIn
+from standins import StandIn
 
 from llm_tester import BaseLLM, LLMTester, ModelConfig
 from llm_tester.errors import BudgetError, ConfigError
@@ -252,35 +254,43 @@ def dask_cluster(count: int, directory: Path) -> Iterator[tuple[str, list[subpro
             process.wait()
 
 
-@pytest.mark.parametrize("killed", [False, True], ids=["all live", "one is killed"])
 def test_a_dask_cluster_loses_and_pays_nothing_twice(
-    killed: bool, cases: Path, write_config: Write, standin: Start, tmp_path: Path
+    cases: Path, write_config: Write, standin: Start, tmp_path: Path
 ) -> None:
-    """Two real worker processes. If one is killed, only its call in flight can be made twice: that had no recording."""
-    distributed = pytest.importorskip("distributed", reason="Dask is not installed (pip install 'llm_tester[dask]')")
-    held, lock = threading.Event(), threading.Lock()
-    processes: list[subprocess.Popen[bytes]] = []
+    """Two real worker processes, of which one is killed in the second run.
 
-    def answer(body: Any) -> str | Fault:
+    Only its call in flight can be made twice: that had no recording.
+    """
+    distributed = pytest.importorskip("distributed", reason="Dask is not installed (pip install 'llm_tester[dask]')")
+    with (
+        dask_cluster(2, tmp_path) as (address, processes),
+        distributed.Client(address, set_as_default=False) as client,
+    ):
+        executor = client.get_executor(pure=False)
+        for kill, twice in ((lambda: None, 0), (processes[0].kill, 1)):
+            server = standin(at_the_sixth(kill))
+            write_config({"x": light_entry(server, tmp_path)})
+            run = LLMTester(["x"], cases).run_tests(executor=executor, workers=2, max_cost=30 * COST)
+            assert [result.status for result in run.results] == ["ok"] * 12
+            extra = {case: count for case, count in asked(server).items() if count > 1}
+            assert (set(extra.values()) <= {2}, len(extra) <= twice) == (True, True)
+            assert len(asked(server)) == 12
+            replayed = sum(bool(result.usage and result.usage.replayed) for result in run.results)
+            assert run.spent_usd == pytest.approx((12 - replayed) * COST)
+            shutil.rmtree(tmp_path / "cassettes")
+
+
+def at_the_sixth(act: Callable[[], None]) -> Callable[[Any], str]:
+    """Answers each request, and does something at the sixth."""
+    numbers, lock = itertools.count(1), threading.Lock()
+
+    def answer(body: Any) -> str:
         with lock:
-            if killed and len(server.requests) == 6 and not held.is_set():
-                held.set()
-                processes[0].kill()
+            if next(numbers) == 6:
+                act()
         return json.dumps(LAMP)
 
-    server = standin(answer)
-    write_config({"x": light_entry(server, tmp_path)})
-    with dask_cluster(2, tmp_path) as (address, found):
-        processes += found
-        with distributed.Client(address, set_as_default=False) as client:
-            executor = client.get_executor(pure=False)
-            run = LLMTester(["x"], cases).run_tests(executor=executor, workers=2, max_cost=30 * COST)
-    assert [result.status for result in run.results] == ["ok"] * 12
-    extra = {case: count for case, count in asked(server).items() if count > 1}
-    assert (set(extra.values()) <= {2}, len(extra) <= (1 if killed else 0)) == (True, True)
-    assert len(asked(server)) == 12
-    replayed = sum(bool(result.usage and result.usage.replayed) for result in run.results)
-    assert run.spent_usd == pytest.approx((12 - replayed) * COST)
+    return answer
 
 
 def test_an_address_without_a_scheduler_is_an_error(cases: Path, write_config: Write) -> None:
