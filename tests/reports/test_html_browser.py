@@ -113,7 +113,7 @@ class Page:
         return self.js(f"[{cell}.parentNode.sectionRowIndex, {cell}.cellIndex]")
 
     def prefer(self, theme: str) -> None:
-        """Sets what the system prefers, "" for whatever it does."""
+        """Sets what the system prefers."""
         features = [{"name": "prefers-color-scheme", "value": theme}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         self.load()
@@ -144,8 +144,7 @@ def show(browser: webdriver.Chrome, tmp_path: Path) -> Iterator[Any]:
     yield opened
     assert [page.console() for page in pages] == [[]] * len(pages)
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    for page in pages:
-        page.prefer("")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     browser.execute_script("localStorage.clear()")
 
 
