@@ -29,5 +29,5 @@ def open_chromium(profile: Path, width: int = 1440, height: int = 1000) -> webdr
     options.binary_location = shutil.which("chromium") or ""
     for flag in (*FLAGS.split(), f"--user-data-dir={profile}", f"--window-size={width},{height}"):
         options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
