@@ -47,7 +47,7 @@ client = httpx.Client()
 with use_cassette(f"{root}/none.yaml", "once"):
     pass  # what the first cassette imports, no child has to
 moments = random.Random(7)
-for attempt in range({"outside": 50, "save": 95, "append": 25}[way]):
+for attempt in range({"outside": 25, "save": 95, "append": 25}[way]):
     folder = f"{root}/{attempt}"
     reader, writer = os.pipe()
     before, turns = moments.randrange(1, 12), moments.randrange(0, 100_000)
