@@ -7,12 +7,12 @@
 import base64
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .secrets import Scrubber
 
-__all__ = ["decode", "encode", "encode_reply", "uncompressed"]
+__all__ = ["decode", "encode", "encode_reply", "joined", "uncompressed"]
 
 # Deeper nesting and longer keys are no API's; YAML's own limits lie a little above.
 _DEEPEST = 60
@@ -147,16 +147,21 @@ def uncompressed(
     """
     if library is None:
         import httpx as library
-    parts, size = [], 0
     # httpx decodes each part that it gets as a whole.
     step = _GZIP_STEP if encoding in ("gzip", "deflate") else _STEP
     packed: Iterator[bytes] = (body[start : start + step] for start in range(0, len(body), step))
     try:
-        for part in library.Response(200, headers={"content-encoding": encoding}, content=packed).iter_bytes():
-            parts.append(part)
-            size += len(part)
-            if not goes_on(size):
-                break
+        response = library.Response(200, headers={"content-encoding": encoding}, content=packed)
+        return joined(response.iter_bytes(), goes_on)
     except library.DecodingError:
         return None
-    return b"".join(parts)
+
+
+def joined(parts: Iterable[bytes], goes_on: Callable[[int], bool]) -> bytes:
+    """The parts of a body as one, up to where `goes_on` says of the number of bytes that no more are wanted."""
+    body = bytearray()
+    for part in parts:
+        body += part
+        if not goes_on(len(body)):
+            break
+    return bytes(body)

@@ -134,16 +134,11 @@ def limited(send: Method, library: Any) -> Method:
         timeouts = {**timeouts, "pool": call.remaining(timeouts.get("pool"))}
         request.extensions = {**request.extensions, "timeout": timeouts}
         response = send(transport, request)
-        parts, size = [], 0
         try:
-            for part in response.stream:
-                parts.append(part)
-                size += len(part)
-                if not _is_wanted(response.status_code, size):
-                    break
+            body = bodies.joined(response.stream, lambda size: _is_wanted(response.status_code, size))
         finally:
             response.stream.close()
-        return _unpacked(response, b"".join(parts), library)
+        return _unpacked(response, body, library)
 
     return handle_request
 
@@ -156,18 +151,17 @@ def limited_async(send: Method, library: Any) -> Method:
         if (call := running.get()) is None:
             return await send(transport, request)
         call.begin()
-        parts, size = [], 0
+        body = bytearray()
         with anyio.fail_after(call.remaining()):
             response = await send(transport, request)
             try:
                 async for part in response.stream:
-                    parts.append(part)
-                    size += len(part)
-                    if not _is_wanted(response.status_code, size):
+                    body += part
+                    if not _is_wanted(response.status_code, len(body)):
                         break
             finally:
                 await response.stream.aclose()
-        return _unpacked(response, b"".join(parts), library)
+        return _unpacked(response, bytes(body), library)
 
     return handle_async_request
 
@@ -193,13 +187,14 @@ def read(parts: Iterable[bytes], timed_out: Exception) -> bytes:
         parts: its bytes as they come.
         timed_out: what to raise after the deadline.
     """
-    call, body = running.get(), bytearray()
-    for part in parts:
-        body += part
-        check_size(len(body))
+    call = running.get()
+
+    def goes_on(size: int) -> bool:
         if call is not None and call.remaining() == 0:
             raise timed_out
-    return bytes(body)
+        return check_size(size)
+
+    return bodies.joined(parts, goes_on)
 
 
 async def read_async(response: Any) -> bytes:
