@@ -356,8 +356,8 @@ class Cassette:
     def _save(self, items: list[Interaction]) -> None:
         metadata = self._new_metadata()
         with self._changing():
-            storage.save(self.path, items, metadata, self.scrubber)
-        self._items, self.metadata, self._head = items, metadata, storage.head_of(metadata) if items else None
+            head = storage.save(self.path, items, metadata, self.scrubber)
+        self._items, self.metadata, self._head = items, metadata, head if items else None
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:

@@ -208,7 +208,7 @@ def head_of(metadata: Mapping[str, Any]) -> str:
     return written({"format": FORMAT, "metadata": dict(metadata)}) + "interactions:\n"
 
 
-def save(path: Path, interactions: Sequence[Interaction], metadata: Mapping[str, Any], scrubber: Scrubber) -> None:
+def save(path: Path, interactions: Sequence[Interaction], metadata: Mapping[str, Any], scrubber: Scrubber) -> str:
     """Replaces a cassette's file, so that a kill at any moment leaves the old one or the new one.
 
     Args:
@@ -216,6 +216,9 @@ def save(path: Path, interactions: Sequence[Interaction], metadata: Mapping[str,
         interactions: what to write.
         metadata: what to write about them.
         scrubber: knows the secrets that must not be in it.
+
+    Returns:
+        What is above the first interaction.
 
     Raises:
         SecretFoundError: a secret is still in it; nothing was written.
@@ -227,6 +230,7 @@ def save(path: Path, interactions: Sequence[Interaction], metadata: Mapping[str,
     with _reported(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, head + "".join(items) if items else head.removesuffix("\n") + " []\n")
+    return head
 
 
 def append(path: Path, interaction: Interaction, number: int, scrubber: Scrubber) -> None:
