@@ -64,10 +64,6 @@ _NEVER_SENT = frozenset(
 )
 
 
-def _was_sent(error: BaseException) -> bool:
-    return type(error).__name__ not in _NEVER_SENT
-
-
 class _Exchange:
     """One request of a client, from its sending to its reply; for vcrpy's httpx stub, the cassette it works with."""
 
@@ -89,14 +85,16 @@ class _Exchange:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is not None and self.sent:
-            _note_exchange(Exchange(time.perf_counter() - self.sent, sent=_was_sent(error)))
+            was_sent = type(error).__name__ not in _NEVER_SENT
+            _note_exchange(Exchange(time.perf_counter() - self.sent, sent=was_sent))
 
     def can_play_response_for(self, request: Request) -> bool:
         """Whether the request is answered here; the answer is in `reply`."""
         guard.check_is_open()
         self.uri = request.uri
         for entry in injected_faults():
-            _count_fault()
+            if (scope := running.get()) is not None:
+                scope.faults += 1
             if (reply := entry.fault.meet(self.client, request)) is not None:
                 self.reply = reply
                 return True
@@ -144,11 +142,6 @@ class _Exchange:
         guard.check_redirect(self.uri, status, lower)
         if self.cassette is not None and self.asked is not None:
             self.cassette.record(self.asked, {"status": status, "headers": lower, "body": body}, seconds)
-
-
-def _count_fault() -> None:
-    if (scope := running.get()) is not None:
-        scope.faults += 1
 
 
 def _note_exchange(exchange: Exchange) -> None:

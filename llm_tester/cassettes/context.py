@@ -98,7 +98,8 @@ def replaying() -> Offline | None:
     any open block: it may send nothing if all of them only replay.
     """
     # One step for the interpreter, so that no other thread changes it meanwhile.
-    blocks = open_blocks.copy()
+    if not (blocks := open_blocks.copy()):
+        return None
     if (cassette := current()) is not None:
         return _why([cassette], blocks.get(cassette) or ()) if cassette.replays_only else None
     found = [cassette for cassette in blocks if isinstance(cassette, Cassette)]

@@ -173,10 +173,6 @@ def find_key_shapes(text: str) -> list[str]:
     return [f"{match.group()[:7]}…" for match in _KEY_SHAPES.finditer(text)] if may_have(text, _IN_SHAPES) else []
 
 
-def _without_key_shapes(text: str) -> str:
-    return _KEY_SHAPES.sub(PLACEHOLDER, text) if may_have(text, _IN_SHAPES) else text
-
-
 class Scrubber:
     """Replaces secrets by `REDACTED`, the same way in what is recorded and in what is looked up.
 
@@ -195,7 +191,7 @@ class Scrubber:
         for token, plain in _encodings.zipped_tokens(text):
             if self._find(plain):
                 text = text.replace(token, PLACEHOLDER)
-        return _without_key_shapes(text)
+        return _KEY_SHAPES.sub(PLACEHOLDER, text) if may_have(text, _IN_SHAPES) else text
 
     def find_in_bytes(self, data: bytes) -> list[str]:
         """What `find` says of bytes, as `bytes` reads them, and fields that hold credentials."""
@@ -214,7 +210,9 @@ class Scrubber:
     def value(self, value: Any) -> Any:
         """A JSON value without secrets, in its keys too."""
         # Most values have none, and one look at all their strings is much faster than one at each.
-        return self._value(value) if self._may_hold(_joined(value)) else value
+        strings = _joined(value)
+        may_hold = self._find(strings) or any(True for _ in _encodings.zipped_tokens(strings))
+        return self._value(value) if may_hold else value
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -232,9 +230,6 @@ class Scrubber:
     def fields(self, text: str) -> str:
         """A text without the values of such fields of JSON in it."""
         return _FIELD_IN_TEXT.sub(rf'\g<1>"{PLACEHOLDER}"', text) if may_have(text, f'(?i)"{_FIELD}"') else text
-
-    def _may_hold(self, text: str) -> bool:
-        return bool(self._find(text)) or any(True for _ in _encodings.zipped_tokens(text))
 
     def parameters(self, text: str) -> str:
         """A query, a form, or a text with URLs in it, without secrets and the values of secret parameters."""

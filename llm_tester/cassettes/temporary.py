@@ -36,8 +36,7 @@ def _is_running(process: int) -> bool:
         return False
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
+    except OSError as error:
+        # That of another user is running, too.
+        return not isinstance(error, ProcessLookupError)
     return True
