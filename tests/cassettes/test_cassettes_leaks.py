@@ -241,6 +241,16 @@ class TestShapes:
         assert secret not in path.read_text()
         assert scan([path]) == []
 
+    @pytest.mark.parametrize("around", ["", "é 😀", "half of a pair: \ud800"])
+    def test_what_is_around_a_key_does_not_hide_it(self, around: str) -> None:
+        """Also in a text that has no UTF-8, such as JSON with half of a surrogate pair."""
+        for key in SHAPES:
+            found = Scrubber().text(f"{around} {key} {around}")
+            assert found.startswith(f"{around} REDACTED"), key
+        assert Scrubber().fields(f'{{"a": "{around}", "Api_Key" : "unknown"}}') == (
+            f'{{"a": "{around}", "Api_Key" : "REDACTED"}}'
+        )
+
     @pytest.mark.parametrize("text", NO_KEYS)
     def test_what_does_not_look_like_a_key_is_kept(self, text: str) -> None:
         assert Scrubber().text(text) == text
