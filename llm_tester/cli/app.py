@@ -262,13 +262,14 @@ def cassettes() -> None:
 
 @cassettes.command()
 @path_argument("paths", metavar="[PATH]...", nargs=-1)
+@click.option("--gitleaks", is_flag=True, help="Also look with the rules of gitleaks, which must be installed.")
 @json_option
 @config_option
-def scan(paths: tuple[Path, ...], config_path: Path | None, json: bool) -> int:
+def scan(paths: tuple[Path, ...], config_path: Path | None, gitleaks: bool, json: bool) -> int:
     """Look for keys in recordings; exit 1 if there is one, for CI and pre-commit."""
     from .recordings import scan_cassettes
 
-    return scan_cassettes(paths, config_path, as_json=json)
+    return scan_cassettes(paths, config_path, gitleaks=gitleaks, as_json=json)
 
 
 @cassettes.command()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -237,6 +238,46 @@ def test_scan_finds_a_key_and_unused_finds_unused_recordings(
     assert unused.exit_code == 1
     assert "nothing asks for it" in unused.output
     assert "left.yaml: no case uses it" in unused.output
+
+
+# Prints what gitleaks 8.30.1 prints of a find in each directory that it is asked to scan.
+GITLEAKS = """#!{python}
+import json, sys
+path = sys.argv[-1]
+leak = {{"RuleID": "acme-token", "StartLine": 3, "Secret": "REDACTED", "File": path + "/lamp.yaml"}}
+print(json.dumps([leak] if sys.argv[1] == "dir" and "--redact" in sys.argv else []))
+sys.exit("bad" in path and 1)
+"""
+
+
+def test_scan_adds_what_gitleaks_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In each of several directories, of which gitleaks itself reads only the first."""
+    for folder in ("one", "two", "bad"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    missing = invoke("cassettes", "scan", "--gitleaks", "one")
+    assert (missing.exit_code, "gitleaks is not on the PATH" in missing.output) == (2, True)
+    program = tmp_path / "gitleaks"
+    program.write_text(GITLEAKS.format(python=sys.executable))
+    program.chmod(0o755)
+    found = invoke("cassettes", "scan", "--gitleaks", "one", "two")
+    assert found.exit_code == 1
+    assert found.output.splitlines()[:2] == ["one/lamp.yaml:3: acme-token", "two/lamp.yaml:3: acme-token"]
+    assert invoke("cassettes", "scan", "one", "two").exit_code == 0
+    refused = invoke("cassettes", "scan", "--gitleaks", "bad")
+    assert (refused.exit_code, "gitleaks cannot scan bad" in refused.output) == (2, True)
+
+
+@pytest.mark.skipif(shutil.which("gitleaks") is None, reason="gitleaks is not installed")
+def test_scan_finds_with_gitleaks_what_only_its_rules_know(tmp_path: Path) -> None:
+    token = "".join(("dop_v1_", "0a1b2c3d4e5f6a7b" * 4))
+    (tmp_path / "cassettes").mkdir()
+    (tmp_path / "cassettes/lamp.yaml").write_text(f"body: {token}\n")
+    assert invoke("cassettes", "scan").exit_code == 0
+    found = invoke("cassettes", "scan", "--gitleaks")
+    assert found.exit_code == 1
+    assert "cassettes/lamp.yaml:1: digitalocean-pat" in found.output
+    assert token not in found.output
 
 
 @pytest.mark.parametrize(
