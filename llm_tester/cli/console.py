@@ -40,7 +40,7 @@ def console(*, err: bool = False) -> "Console":
             for segment in super().render(renderable, options):
                 yield segment if segment.control else segment._replace(text=printable(segment.text))
 
-    made = Printable(stderr=err)
+    made = Printable(stderr=err, emoji=False)
     if not err and not made.is_terminal and "COLUMNS" not in os.environ:
         # A log or a pipe has no window to set the width, and 80 columns fold the tables.
         made.width = PIPE_WIDTH

@@ -257,7 +257,7 @@ def _end(options: Options, results: RunResult, problems: Iterable[str | None]) -
         rest = f"; to run the rest: {again}" if results.incomplete() else ""
         say_on_stderr(f"interrupted; what was done is saved{rest}")
     if options.json:
-        say_json(results.to_json())
+        say_json(results.to_json(options.output))
     return INCOMPLETE if problem else INTERRUPTED
 
 
@@ -294,7 +294,7 @@ def _show(options: Options, results: RunResult, comparison: RunComparison | None
     again, whole = _again("--failed"), options.show == "all"
     terminal.show_results(console(err=options.json), results, comparison, again, whole=whole, quiet=options.quiet)
     if options.json:
-        say_json(results.to_json())
+        say_json(results.to_json(options.output))
     if not options.quiet:
         say_written(options.output)
     for line in missed:

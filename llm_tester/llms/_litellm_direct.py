@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from .. import catalog
-from ..cassettes import inject, running
+from ..cassettes import running
 from ..cassettes.forks import lock_of
 from ._context import holding
 
@@ -251,6 +251,9 @@ class _Catcher:
 
 def _met(litellm: ModuleType, call: Mapping[str, Any], fault: "Answer | _Catcher") -> Any:
     """What `completion()` returns or raises if its request is not sent, but meets the fault."""
+    # Only here: commands that call nothing do not read cassettes.
+    from ..cassettes import inject
+
     # It is none of the requests that the running attempt counts.
     with holding(running, None), inject(fault):
         return litellm.completion(**call)

@@ -324,7 +324,7 @@ class RunResult(Record):
             ResultsError: the file was written by another program, or cannot be written.
         """
         path = Path(path)
-        write_own(path, self._with_cassettes(links_from(path.parent)).to_json(), KIND)
+        write_own(path, self.to_json(path.parent), KIND)
 
     def _with_cassettes(self, new: Callable[[str], str]) -> "RunResult":
         """A copy with new paths of the cassettes, from the old ones."""
@@ -332,13 +332,17 @@ class RunResult(Record):
         results = (result.model_copy(update={"cassette": path}) if path else result for result, path in paths)
         return self.model_copy(update={"results": tuple(results)})
 
-    def to_json(self) -> str:
+    def to_json(self, folder: Path | None = None) -> str:
         """The results as JSON, with each case and each result on its own line.
 
         Half of a surrogate pair, which a reply may contain and UTF-8 cannot encode, is written as its escape.
+
+        Args:
+            folder: the directory to which the paths of cassettes become relative; None to leave them as they are.
         """
+        results = self._with_cassettes(links_from(folder)).results if folder else self.results
         values = {name: json.dumps(value) for name, value in self.model_dump(exclude={"cases", "results"}).items()}
-        values |= {"cases": _in_lines(self.cases), "results": _in_lines(self.results)}
+        values |= {"cases": _in_lines(self.cases), "results": _in_lines(results)}
         return "{\n" + ",\n".join(f' "{name}": {value}' for name, value in values.items()) + "\n}\n"
 
     @classmethod
@@ -356,8 +360,10 @@ class RunResult(Record):
             raise ResultsError(f"{path}: there is no such file") from error
         except (OSError, UnicodeDecodeError) as error:
             raise ResultsError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-        except (RecursionError, ValueError) as error:  # Python also refuses integers of more than 4,300 digits
-            raise ResultsError(f"{path}: not JSON, or cut off: {error}") from error
+        except json.JSONDecodeError as error:
+            raise ResultsError(f"{path}, line {error.lineno}: not JSON, or cut off: {error.msg}") from error
+        except (RecursionError, ValueError) as error:  # Python refuses integers of more than 4,300 digits
+            raise ResultsError(f"{path}: nested too deeply, or a number is too long ({error})") from error
         if not isinstance(data, dict) or data.get("kind") != KIND:
             raise ResultsError(f"{path}: not a results file of llm_tester; `llm-tester run` writes results.json")
         if data.get("format") != RESULTS_FORMAT:

@@ -66,7 +66,13 @@ def check_folder(path: Path) -> None:
 
 def links_from(directory: Path) -> Callable[[str], str]:
     """A function that turns the path of a file into a link from a directory."""
-    relative = cache(lambda folder: os.path.relpath(folder or ".", directory))
+
+    @cache
+    def relative(folder: str) -> str:
+        try:
+            return os.path.relpath(folder or ".", directory)
+        except ValueError:  # Windows has no relative path from one drive to another.
+            return folder
 
     def link(path: str) -> str:
         folder, name = os.path.split(path)

@@ -320,7 +320,8 @@ def test_an_interrupted_run_keeps_what_is_paid_for(
         else:
             held.set()
         rest = output.read()
-        assert "llm-tester run --resume --output out" in rest
+        # Nothing is left if both workers had the last two calls.
+        assert ("llm-tester run --resume --output out" in rest) == (drops or in_flight < 2)
         assert process.wait(20) == 130
     if "--json" in options:
         assert json.loads(rest[rest.index("\n{") :]) == json.loads((tmp_path / "out/results.json").read_text())
