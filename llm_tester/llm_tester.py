@@ -315,10 +315,10 @@ class LLMTester:
             worst = worst_usd(by_place[place]) if place in by_place else None
             title = f"{name}.{variant}" if variant else name
             self.costs.add_failed(run_id, module, title, provider, model, 1, worst)
-        row = self.costs.report().by("run_id").get((run_id,))
-        if budget and row:
-            spent = row.spent_usd if row.at_most_usd is None else row.at_most_usd
-            budget.end(Decimal(0), Decimal(repr(spent)))
+        spent = self.costs.spent_by(run_id)
+        if budget and spent:
+            usd = spent["spent_usd"] if spent["at_most_usd"] is None else spent["at_most_usd"]
+            budget.end(Decimal(0), Decimal(repr(usd)))
 
     def units(
         self,

@@ -210,27 +210,27 @@ def _environment(provider_type: str, model: str) -> Iterator[tuple[str, str]]:
             yield name, os.environ.get(name, "")
 
 
-def load_kept(path: Path, wanted: str) -> Kept | None:
-    """What is kept under a fingerprint.
+def load_kept(cassette: Path, wanted: str) -> Kept | None:
+    """What is kept of a cassette under a fingerprint.
 
     Args:
-        path: the file.
+        cassette: the recording.
         wanted: the fingerprint of what would be replayed now.
 
     Returns:
         The file's content; None if there is none, if it was made from something else, or if it was edited.
     """
     try:
-        kept = Kept.model_validate_json(path.read_bytes())
+        kept = Kept.model_validate_json(kept_path(cassette).read_bytes())
     except (OSError, ValidationError):
         return None
     return kept if kept.fingerprint == wanted and kept.checksum == kept.checked() else None
 
 
-def save_kept(path: Path, kept: Kept) -> None:
-    """Writes the file. A replay that cannot be kept is none the worse for it, so a failure is only logged."""
+def save_kept(cassette: Path, kept: Kept) -> None:
+    """Writes the file next to a cassette. A failure is only logged: a replay that is not kept is none the worse."""
     whole = kept.model_copy(update={"checksum": kept.checked()})
     try:
-        write_own(path, whole.model_dump_json(indent=1) + "\n", _KIND)
+        write_own(kept_path(cassette), whole.model_dump_json(indent=1) + "\n", _KIND)
     except ResultsError as error:
         log.warning("the next replay goes through the wire again: %s", error)

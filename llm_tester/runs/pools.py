@@ -1,6 +1,5 @@
 """Where chunks of units are run: processes of our own, or a user's executor; and what happens in such a process."""
 
-import contextlib
 import functools
 import multiprocessing
 import os
@@ -8,7 +7,7 @@ import signal
 import threading
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import NamedTuple
 
 from ..config import GlobalConfig
@@ -94,16 +93,11 @@ def _watch(stop: RunStop, calls: Connection, process: Connection) -> None:
 
     The system closes both if the coordinator dies.
     """
-    _wait_for_end(calls)
+    wait([calls])
     stop.ask()
-    _wait_for_end(process)
+    wait([process])
     time.sleep(LAST)
     os._exit(1)
-
-
-def _wait_for_end(line: Connection) -> None:
-    with contextlib.suppress(EOFError, OSError):
-        line.recv_bytes()
 
 
 class Pool:

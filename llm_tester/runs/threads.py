@@ -13,7 +13,7 @@ from ..errors import StorageError
 from ..llms.rates import seated
 from .journal import Journal
 from .results import CaseResult
-from .units import Unit, run_unit, skipped, worst_usd
+from .units import Unit, results_of, skipped, worst_usd
 
 __all__ = [
     "CUT_OFF",
@@ -63,12 +63,13 @@ class _Place:
 
     def run(self) -> tuple[CaseResult, ...]:
         """Runs the unit, and adds its results to the journal."""
+        results: list[CaseResult] = []
         with seated(self):
-            return run_unit(self.unit, self._keep)
-
-    def _keep(self, result: CaseResult) -> None:
-        if self._journal:
-            self._journal.finished(self.unit, [result])
+            for result in results_of(self.unit):
+                results.append(result)
+                if self._journal:
+                    self._journal.finished(self.unit, [result])
+        return tuple(results)
 
 
 class Threads:
@@ -214,7 +215,7 @@ def disk_problem(results: Sequence[CaseResult], journal: Journal | None) -> str 
     return next(iter(lost), journal.problem if journal else None)
 
 
-def cut_off(unit: Unit, problem: str, attempts: int = 1, failed_cost: float | None = None) -> tuple[CaseResult, ...]:
+def cut_off(unit: Unit, problem: str, attempts: int, failed_cost: float | None = None) -> tuple[CaseResult, ...]:
     """The results of a unit whose calls may be billed, and of which nothing else is known.
 
     Args:

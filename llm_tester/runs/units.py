@@ -3,7 +3,7 @@
 import json
 import os
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ from ..tokens import rough_tokens
 from ..usage import UsageData
 from .cases import Case
 from .extraction import extract
-from .kept import Kept, KeptReply, fingerprint, is_keepable, kept_path, load_kept, save_kept
+from .kept import Kept, KeptReply, fingerprint, is_keepable, load_kept, save_kept
 from .recording import recording
 from .results import CaseResult, OfModel, Place
 from .scoring import compare
@@ -33,6 +33,7 @@ __all__ = [
     "expected_size",
     "limits_of",
     "plan",
+    "results_of",
     "run_unit",
     "skipped",
     "under_ci",
@@ -120,22 +121,15 @@ def plan(unit: Unit, provider: BaseLLM, *, without_key: bool = False) -> Plan:
     is_recorded = unit.path.is_file()
     if unit.record == "auto":
         no_key = None if without_key else provider.missing_key(unit.model)
-        return _plan_auto(unit, is_recorded=is_recorded, no_key=no_key)
+        why = "under CI nothing is called" if under_ci() else no_key and f"there is no key: {no_key}"
+        if not why:
+            missing = _missing_repeats(unit)
+            return Plan(None, "new_episodes" if missing else "none", missing)
+        return Plan(None, "none", 0) if is_recorded else Plan(f"not recorded, and {why}", None, 0)
     mode = check_mode(unit.record)
     if mode == "new_episodes":
         return Plan(None, mode, _missing_repeats(unit))
     return Plan(None, mode, 0 if mode == "none" or (mode == "once" and is_recorded) else unit.repeats)
-
-
-def _plan_auto(unit: Unit, *, is_recorded: bool, no_key: str | None) -> Plan:
-    """Replays recorded replies, and calls the provider for the rest if a key is set and this is no CI run."""
-    if not under_ci() and no_key is None:
-        missing = _missing_repeats(unit) if is_recorded else unit.repeats
-        return Plan(None, "new_episodes" if missing else "none", missing)
-    if is_recorded:
-        return Plan(None, "none", 0)
-    why = "under CI nothing is called" if under_ci() else f"there is no key: {no_key}"
-    return Plan(f"not recorded, and {why}", None, 0)
 
 
 def _missing_repeats(unit: Unit) -> int:
@@ -146,25 +140,17 @@ def _missing_repeats(unit: Unit) -> int:
     return max(0, unit.repeats - (calls or len(usable)))
 
 
-def run_unit(unit: Unit, keep: Callable[[CaseResult], None] | None = None) -> tuple[CaseResult, ...]:
+def run_unit(unit: Unit) -> tuple[CaseResult, ...]:
+    """Runs one unit, and gives a result for each repeat."""
+    return tuple(results_of(unit))
+
+
+def results_of(unit: Unit) -> Iterator[CaseResult]:
     """Runs one unit; whatever it raises becomes a result.
 
-    Args:
-        unit: the unit.
-        keep: gets each result as soon as it is known.
-
-    Returns:
-        A result for each repeat.
+    Yields:
+        A result for each repeat, as soon as it is known.
     """
-    results: list[CaseResult] = []
-    for result in _results(unit):
-        results.append(result)
-        if keep:
-            keep(result)
-    return tuple(results)
-
-
-def _results(unit: Unit) -> Iterator[CaseResult]:
     left = iter(_repeats(unit))
     try:
         activate(unit.config)
@@ -186,7 +172,8 @@ def _run(unit: Unit) -> Iterator[CaseResult]:
         raise ConfigError(f"there is no provider {unit.provider!r}")
     provider.resolve(unit.model)
     made_from = _fingerprint(unit, provider)
-    if made_from and (kept := _kept(unit, made_from)):
+    kept = load_kept(unit.path, made_from) if made_from and not unit.through_the_wire else None
+    if kept and len(kept.replies) >= unit.repeats:
         for number in _repeats(unit):
             yield _of_kept(unit, number, provider, kept)
         return
@@ -285,12 +272,6 @@ def _fingerprint(unit: Unit, provider: BaseLLM) -> str | None:
         return None
 
 
-def _kept(unit: Unit, made_from: str) -> Kept | None:
-    """The kept replies; None if they are not to be used, or too few."""
-    kept = None if unit.through_the_wire else load_kept(kept_path(unit.path), made_from)
-    return kept if kept and len(kept.replies) >= unit.repeats else None
-
-
 def _of_kept(unit: Unit, number: int, provider: BaseLLM, kept: Kept) -> CaseResult:
     reply = kept.replies[number - 1]
     values = {"cassette": str(unit.path.absolute()), "kept": True, **_age(unit, kept.age_days)}
@@ -304,12 +285,12 @@ def _keep(unit: Unit, made_from: str, results: Sequence[CaseResult]) -> None:
         for result in results
         if result.reply is not None and result.usage and result.usage.replayed and result.schema_mode
     ]
-    before = load_kept(kept_path(unit.path), made_from)
+    before = load_kept(unit.path, made_from)
     if len(replies) < len(results) or (before and before.replies[: len(replies)] == tuple(replies)):
         return
     age = results[0].age_days
     oldest = None if age is None else (datetime.now(UTC) - timedelta(days=age)).replace(microsecond=0)
-    save_kept(kept_path(unit.path), Kept(fingerprint=made_from, oldest=oldest, replies=tuple(replies)))
+    save_kept(unit.path, Kept(fingerprint=made_from, oldest=oldest, replies=tuple(replies)))
 
 
 def _run_once(unit: Unit, number: int, provider: BaseLLM, cassette: Cassette | None) -> CaseResult:
@@ -387,14 +368,7 @@ def _failed(unit: Unit, number: int, error: BaseException, cassette: Cassette | 
     values: dict[str, Any] = {"status": status, "error": type(error).__name__, "problem": problem}
     if isinstance(error, LLMTesterError):
         values |= {name: getattr(error, name) for name in ("failed_cost", "failed_seconds", "attempts", "unanswered")}
-    if isinstance(error, ProviderError) and (date := _replayed_failure(cassette)):
+    if isinstance(error, ProviderError) and cassette and cassette.replays_only and (failures := cassette.failures()):
+        date = str(failures[-1].recorded.get("at", "an unknown date"))[:10]
         values |= {"problem": f"{error}\nreplayed failure of {date}", "command": unit.command("new_episodes")}
     return _result(unit, number, **values)
-
-
-def _replayed_failure(cassette: Cassette | None) -> str | None:
-    """The date of the recorded failure that was replayed; None if none was."""
-    if cassette is None or not cassette.replays_only:
-        return None
-    failures = cassette.failures()
-    return str(failures[-1].recorded.get("at", "an unknown date"))[:10] if failures else None
