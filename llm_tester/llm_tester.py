@@ -156,7 +156,7 @@ class LLMTester:
             ConfigError: there is no such provider, or it cannot start.
         """
         model = model_name or self.manager.instance(provider).get_default_model() or "default"
-        unit = self._unit(test_case, provider, model, record, repeats)
+        unit = self._unit(test_case, (provider, model), record, repeats, False)
         return run_unit(unit)[-1]
 
     def run_tests(
@@ -345,25 +345,24 @@ class LLMTester:
             where = settings().path or Path.cwd() / "config.json"
             none = f"{where}: no provider is enabled or named; see `llm-tester init` and `llm-tester providers`"
             raise ConfigError("nothing to run: " + ("\n".join(self.problems.values()) or none))
-        return [self._unit(case, *target, record, repeats, through_the_wire) for case in found for target in targets]
+        return [self._unit(case, target, record, repeats, through_the_wire) for case in found for target in targets]
 
-    def _unit(
-        self, case: Case, provider: str, model: str, record: str, repeats: int, through_the_wire: bool = False
-    ) -> Unit:
-        unit = Unit(
-            case=case,
-            provider=provider,
-            model=model,
-            record=record,
-            cassettes=self.cassettes,
-            repeats=repeats,
-            config=settings().path,
-            options=self._options,
-            through_the_wire=through_the_wire,
+    def _unit(self, case: Case, target: tuple[str, str], record: str, repeats: int, through_the_wire: bool) -> Unit:
+        return lean(
+            Unit(
+                case=case,
+                provider=target[0],
+                model=target[1],
+                record=record,
+                cassettes=self.cassettes,
+                repeats=repeats,
+                config=settings().path,
+                options=self._options,
+                through_the_wire=through_the_wire,
+            )
         )
-        return lean(unit)
 
-    def _count(self, run_id: str, result: CaseResult) -> None:
+    def _count(self, run_id: str, result: CaseResult) -> None:  # also in pytest's summary
         count(self.costs, run_id, result)
 
     def generate_report(
