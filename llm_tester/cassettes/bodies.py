@@ -6,7 +6,6 @@
 
 import base64
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -87,31 +86,25 @@ def boundary_of(content_type: str) -> str:
 
 def _json(text: str) -> Any:
     """The object or list in a text; None if there is none, or if YAML would change it."""
+    import pydantic_core
+
     try:
         value = json.loads(text, object_pairs_hook=_unique)
-        return value if isinstance(value, dict | list) and _is_plain(value, 0) else None
+        if not isinstance(value, dict | list):
+            return None
+        # An infinite number, or half of a surrogate pair, which has no UTF-8, raises.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        is_deep = b"\n" + b" " * (_DEEPEST + 1) in pydantic_core.to_json(value, indent=1)
     except (ValueError, RecursionError):
         return None
+    return None if is_deep else value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(found := dict(pairs)) < len(pairs):
-        raise ValueError("duplicate key")
+    found = dict(pairs)
+    if len(found) < len(pairs) or any(len(key) > _LONGEST_KEY for key in found):
+        raise ValueError("duplicate or long key")
     return found
-
-
-def _is_plain(value: Any, depth: int) -> bool:
-    if isinstance(value, str):
-        # Half of a surrogate pair has no UTF-8.
-        return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, dict):
-        return depth < _DEEPEST and all(
-            len(key) <= _LONGEST_KEY and _is_plain(key, depth) and _is_plain(item, depth + 1)
-            for key, item in value.items()
-        )
-    return not isinstance(value, list) or (depth < _DEEPEST and all(_is_plain(item, depth + 1) for item in value))
 
 
 def decode(body: Mapping[str, Any] | None) -> bytes:

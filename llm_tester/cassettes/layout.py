@@ -89,7 +89,7 @@ def _scalar(value: Any) -> str:
 def _text(text: str) -> str:
     if _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT and not text.endswith((" ", ":")):
         return text
-    quoted = json.dumps(text, ensure_ascii=False)
+    quoted = json.encoder.encode_basestring(text)
     if quoted[1:-1] == text and "'" not in text and not _ESCAPED.search(text):
         return f"'{text}'"
     return _ESCAPED.sub(lambda match: f"\\u{ord(match.group()):04x}", quoted)

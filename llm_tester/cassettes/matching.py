@@ -44,7 +44,9 @@ def key_of(request: Mapping[str, Any]) -> str:
     """
     parts = urlsplit(request["uri"])
     query = "&".join(sorted(parts.query.split("&")))
-    body = json.dumps(_numbers(request["body"]), sort_keys=True)
+    body = json.dumps(request["body"], sort_keys=True)
+    if ".0" in body or "e+" in body:
+        body = json.dumps(_numbers(request["body"]), sort_keys=True)
     return f"{request['method'].upper()} {parts.scheme}://{parts.netloc}{parts.path or '/'}?{query} {body}"
 
 

@@ -93,6 +93,9 @@ _FIELD = (
     r"|(?:access|ad|auth|id|refresh|security|session)[-_]?token)"
 )
 _FIELD_NAME = re.compile(_FIELD, re.IGNORECASE)
+# Between strings that are looked through together; no key has it.
+_BETWEEN = "\x01"
+_FIELD_ALONE = f"(?i)(?:^|{_BETWEEN})(?:{_FIELD})(?:{_BETWEEN}|$)"
 _FIELD_IN_TEXT = re.compile(rf'((?<!\\)"{_FIELD}"\s*:\s*)(?:"(?:[^"\\]|\\.)+"|\d+)', re.IGNORECASE)
 # A body is not unpacked further, in bytes.
 _MOST_UNZIPPED = 50_000_000
@@ -209,8 +212,10 @@ class Scrubber:
 
     def value(self, value: Any) -> Any:
         """A JSON value without secrets, in its keys too."""
+        return self._without_secrets(value, _joined(value))
+
+    def _without_secrets(self, value: Any, strings: str) -> Any:
         # Most values have none, and one look at all their strings is much faster than one at each.
-        strings = _joined(value)
         may_hold = self._find(strings) or any(True for _ in _encodings.zipped_tokens(strings))
         return self._value(value) if may_hold else value
 
@@ -225,7 +230,9 @@ class Scrubber:
 
     def body(self, value: Any) -> Any:
         """The JSON of a request or a reply, without secrets and the values of fields such as `api_key`."""
-        return self.value(_without_fields(value))
+        strings = _joined(value)
+        has_field = may_have(strings, _FIELD_ALONE)
+        return self._without_secrets(_without_fields(value) if has_field else value, strings)
 
     def fields(self, text: str) -> str:
         """A text without the values of such fields of JSON in it."""
@@ -321,7 +328,7 @@ def _joined(value: Any) -> str:
             waiting += item.values()
         elif isinstance(item, list):
             waiting += item
-    return "\x01".join(found)
+    return _BETWEEN.join(found)
 
 
 def default_scrubber() -> Scrubber:
