@@ -40,7 +40,7 @@ class _Process:
 
     def __init__(self) -> None:
         self.lock = lock_of(threading.RLock)
-        self.writers: set[Cassette] = set()
+        self.writers: dict[Path, Cassette] = {}
         self.log_records: Callable[..., logging.LogRecord] | None = None
 
     def patch(self) -> None:
@@ -69,17 +69,18 @@ class _Process:
         try:
             if not cassette.replays_only:
                 with self.lock:
-                    self.writers = {writer for writer in self.writers if not writer.closed}
-                    if any(writer.real_path == cassette.real_path for writer in self.writers):
+                    other = self.writers.get(cassette.real_path)
+                    if other is not None and not other.closed:
                         raise CassetteError(
                             f"{cassette.path}: is already open for recording; use one file per cassette"
                         )
-                    self.writers.add(cassette)
+                    self.writers[cassette.real_path] = cassette
             yield
         finally:
             cassette.closed = True
             with self.lock:
-                self.writers.discard(cassette)
+                if self.writers.get(cassette.real_path) is cassette:
+                    del self.writers[cassette.real_path]
 
 
 _process = _Process()
