@@ -31,6 +31,9 @@ log = logging.getLogger("llm_tester")
 # The command that records, by record mode: `once`, `new_episodes` or `rewrite`.
 Again = str | Callable[[str], str]
 
+# Up to so many interactions, a file is written as a whole to replace one; above, what is new is appended first.
+_FEW = 16
+
 
 class Cassette:
     """The interactions of one file.
@@ -99,8 +102,8 @@ class Cassette:
         self._items = list(self._loaded)
         self._unwritten: dict[int, Interaction] = {}
         self.replays_only = self.mode == "none" or (self.mode == "once" and self._version is not None)
-        self._can_write = False
-        self._has_failed = False
+        # The last: whether the end of the file holds what belongs in the place of another interaction.
+        self._can_write = self._has_failed = self._has_replaced = False
         self._order = itertools.count(1)
         self._lock = lock_of(threading.RLock)
         self._waiting: dict[str, deque[Interaction]] = defaultdict(deque)
@@ -322,16 +325,19 @@ class Cassette:
 
     def _write(self, new: Interaction) -> None:
         """Puts an interaction in the place of its old recording, else at the end."""
-        if waiting := self._waiting[new.key]:
+        number = len(self._items)
+        if is_again := bool(waiting := self._waiting[new.key]):
             old = waiting.popleft()
             old.was_used = True
-            self._save([new if item is old else item for item in self._items])
-        elif storage.version_of(self.path) is None or self._head != storage.head_of(self._new_metadata()):
-            self._save([*self._items, new])
-        else:
-            with self._changing():
-                storage.append(self.path, new, len(self._items), self.scrubber)
-            self._items.append(new)
+            number = next(index for index, item in enumerate(self._items) if item is old)
+        is_small = is_again and len(self._items) <= _FEW
+        if is_small or storage.version_of(self.path) is None or self._head != storage.head_of(self._new_metadata()):
+            self._save([*self._items[:number], new, *self._items[number + 1 :]])
+            return
+        with self._changing():
+            storage.append(self.path, new, number, self.scrubber, is_again=is_again)
+        self._items[number : number + 1] = [new]
+        self._has_replaced |= is_again
 
     def finish(self) -> None:
         """Writes what is not in the file yet, and puts what was added in the order of its requests.
@@ -347,8 +353,19 @@ class Cassette:
             if self.mode == "rewrite" and self.recorded and not self._has_failed and not self.shared:
                 kept = [interaction for interaction in kept if interaction.order]
             items = [*kept, *sorted(added, key=lambda item: item.order)]
-            if list(map(id, items)) != list(map(id, self._items)):
+            if self._has_replaced or list(map(id, items)) != list(map(id, self._items)):
                 self._save(items)
+
+    def close(self) -> None:
+        """Puts what replaced another interaction into its place in the file, however the block ended.
+
+        Raises:
+            CassetteError: the file cannot be written; it replays as it should.
+        """
+        self.closed = True
+        with self._lock:
+            if self._has_replaced:
+                self._save(self._items)
 
     def _new_metadata(self) -> dict[str, Any]:
         return {**self.metadata, "versions": storage.versions()}
@@ -357,7 +374,7 @@ class Cassette:
         metadata = self._new_metadata()
         with self._changing():
             head = storage.save(self.path, items, metadata, self.scrubber)
-        self._items, self.metadata, self._head = items, metadata, head if items else None
+        self._items, self.metadata, self._head, self._has_replaced = items, metadata, head if items else None, False
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:

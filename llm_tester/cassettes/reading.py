@@ -67,10 +67,24 @@ def load(path: Path) -> File:
         raise CassetteError(f"{path}: is not UTF-8 text ({error}); the file was left as it is") from error
     with collector_at_rest():
         if (parts := _ours(text)) is None:
-            return File(*_parsed(path, text), None)
+            found, metadata = _parsed(path, text)
+            return File(_in_place(path, found), metadata, None)
         head, texts = parts
+        found, metadata = _of_ours(path, text, head, texts)
+        items = _in_place(path, found)
         is_marked = text.endswith(END) and all(one.endswith(_MARK) for one in texts)
-        return File(*_of_ours(path, text, head, texts), head if is_marked and whole == data else None)
+        return File(items, metadata, head if is_marked and whole == data and len(items) == len(found) else None)
+
+
+def _in_place(path: Path, found: list[Interaction]) -> list[Interaction]:
+    """The interactions of a file, of which a killed process may not have put all in their places."""
+    items: list[Interaction] = []
+    for interaction in found:
+        number = len(items) if interaction.replaces is None else interaction.replaces
+        if not 0 <= number <= len(items):
+            raise CassetteError(f"{path}: an interaction replaces number {number}, which is missing; record it again")
+        items[number : number + 1] = [interaction]
+    return items
 
 
 _MARK = f"\n{END}".removesuffix("\n")
@@ -120,7 +134,8 @@ def _of_ours(path: Path, text: str, head: str, texts: list[str]) -> tuple[list[I
         return _parsed(path, text)
     for one, interaction in zip(new, found, strict=True):
         # What was written to its last line was written by us, and is written again as it is.
-        interaction.text = one.removesuffix(END.strip()) if one.endswith(_MARK) else None
+        is_ours = one.endswith(_MARK) and interaction.replaces is None
+        interaction.text = one.removesuffix(END.strip()) if is_ours else None
     read = {**known, **dict(zip(new, found, strict=True))}
     kept = _recent.keep(path, ((one, read[one]) for one in texts))
     return [kept[one].copy() for one in texts], metadata
@@ -236,7 +251,8 @@ def _read(item: Mapping[str, Any]) -> Interaction:
         raise ValueError(f"the status is {response['status']!r}")
     bodies.decode(request["body"])
     bodies.decode(response["body"])
-    return Interaction(request, response, dict(item.get("recorded") or {}))
+    replaces = int(item["replaces"]) if "replaces" in item else None
+    return Interaction(request, response, dict(item.get("recorded") or {}), replaces=replaces)
 
 
 def _lists(headers: Mapping[str, Any] | None) -> dict[str, list[str]]:

@@ -8,8 +8,9 @@
       recorded: {at, origin, seconds, provider, model, answered, usage, cost_usd, attempts}
     # end
 
-`bodies` says what a body is. The last line of an interaction says that it is whole: a process that is killed while it
-appends may leave a part of one, which `reading` then leaves out.
+`bodies` says what a body is. `replaces: 3`, above a request, says that it belongs in the place of the fourth one: a
+block that records a large file again puts all in their places when it ends. The last line of an interaction says that
+it is whole: a process that is killed while it appends may leave a part of one, which `reading` then leaves out.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ import importlib.metadata
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ class Interaction:
         was_used: whether a request asked for it since the cassette was opened.
         keys: its keys by what they depend on; one dict for all copies.
         checked: the scrubbers that found no secret in its text; one set for all copies.
+        replaces: the number of the interaction whose place it takes when the file is read; None if it has its own.
     """
 
     request: dict[str, Any]
@@ -92,11 +94,12 @@ class Interaction:
     was_used: bool = field(default=False, repr=False, compare=False)
     keys: dict[Any, str] = field(default_factory=dict, repr=False, compare=False)
     checked: set[Scrubber] = field(default_factory=set, repr=False, compare=False)
+    replaces: int | None = field(default=None, repr=False, compare=False)
 
     def copy(self) -> "Interaction":
         """Another one that was not used, with the same request and reply."""
         request, response, recorded = {**self.request}, {**self.response}, {**self.recorded}
-        return Interaction(request, response, recorded, text=self.text, keys=self.keys, checked=self.checked)
+        return replace(self, request=request, response=response, recorded=recorded, order=0, key="", was_used=False)
 
     @property
     def age_days(self) -> float | None:
@@ -233,20 +236,24 @@ def save(path: Path, interactions: Sequence[Interaction], metadata: Mapping[str,
     return head
 
 
-def append(path: Path, interaction: Interaction, number: int, scrubber: Scrubber) -> None:
+def append(path: Path, interaction: Interaction, number: int, scrubber: Scrubber, *, is_again: bool = False) -> None:
     """Adds an interaction at the end of a file whose list of interactions ends there.
 
     Args:
         path: the file.
         interaction: what to write.
-        number: how many interactions are in the file.
+        number: its place among the interactions, counted from 0.
         scrubber: knows the secrets that must not be in it.
+        is_again: whether it replaces the interaction of that number, which stays in the file until `save`.
 
     Raises:
         SecretFoundError: a secret is still in it; nothing was written.
         StorageError: it cannot be written; the file is as it was.
     """
-    data = _checked(path, interaction, number, scrubber).encode(errors="replace")
+    text = _checked(path, interaction, number, scrubber)
+    if is_again:
+        text = f"- replaces: {number}\n  {text.removeprefix('- ')}"
+    data = text.encode(errors="replace")
     with _reported(path), path.open("r+b", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         try:

@@ -77,7 +77,7 @@ class _Process:
                     self.writers[cassette.real_path] = cassette
             yield
         finally:
-            cassette.closed = True
+            cassette.close()
             with self.lock:
                 if self.writers.get(cassette.real_path) is cassette:
                     del self.writers[cassette.real_path]

@@ -379,3 +379,55 @@ def test_a_file_written_by_hand_is_read(path: Path) -> None:
     )
     with use_cassette(path):
         assert json.loads(ask("requests", "GET", "http://a.test/")[1]) == {"date": "2026-01-01", "v": "="}
+
+
+class TestReplacing:
+    """A reply that takes the place of an old one is appended, and the file is put in order at the end."""
+
+    def record(self, cassette: Cassette, number: int, reply: bytes) -> None:
+        request = cassette.request("POST", "https://api.example.com/v1", {}, json.dumps({"n": number}).encode())
+        assert cassette.play(request) is None
+        cassette.record(request, {"status": 200, "headers": {}, "body": reply}, 0.1)
+
+    def replies(self, path: Path) -> list[str]:
+        return [interaction.response["body"]["text"] for interaction in Cassette(path).interactions]
+
+    def test_a_run_that_is_cut_off_has_the_newest_of_each_in_its_place(self, tmp_path: Path) -> None:
+        path, killed = tmp_path / "c.yaml", tmp_path / "killed.yaml"
+        with use_cassette(path, "all") as cassette:
+            for number in range(20):
+                self.record(cassette, number, b"old")
+        inode = path.stat().st_ino
+        expected = ["new 0", "old", "new 2", *["old"] * 17, "new 30"]
+        with use_cassette(path, "rewrite", shared=True) as cassette:
+            for number in (2, 30, 0):
+                self.record(cassette, number, f"new {number}".encode())
+            assert path.stat().st_ino == inode
+            killed.write_bytes(path.read_bytes())
+        for file in (path, killed):
+            assert self.replies(file) == expected
+        assert "replaces" not in path.read_text()
+        assert path.read_text().count("# end") == 21
+        with use_cassette(killed, "rewrite", shared=True) as cassette:
+            self.record(cassette, 30, b"newest")
+        assert self.replies(killed) == [*expected[:-1], "newest"]
+        assert "replaces" not in killed.read_text()
+
+    def test_a_block_that_fails_puts_the_file_in_order(self, tmp_path: Path) -> None:
+        path = tmp_path / "c.yaml"
+        with use_cassette(path, "all") as cassette:
+            for number in range(20):
+                self.record(cassette, number, b"old")
+        with contextlib.suppress(ZeroDivisionError), use_cassette(path, "rewrite") as cassette:
+            self.record(cassette, 5, b"new")
+            raise ZeroDivisionError
+        assert self.replies(path) == [*["old"] * 5, "new", *["old"] * 14]
+        assert "replaces" not in path.read_text()
+
+    def test_a_place_that_is_missing_is_an_error(self, tmp_path: Path) -> None:
+        path = tmp_path / "c.yaml"
+        with use_cassette(path, "all") as cassette:
+            self.record(cassette, 1, b"old")
+        path.write_text(path.read_text().replace("- request", "- replaces: 5\n  request"))
+        with pytest.raises(CassetteError, match="replaces number 5, which is missing"):
+            Cassette(path)
