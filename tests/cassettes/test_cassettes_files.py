@@ -424,6 +424,24 @@ class TestReplacing:
         assert self.replies(path) == [*["old"] * 5, "new", *["old"] * 14]
         assert "replaces" not in path.read_text()
 
+    def test_a_kill_at_any_byte_of_a_new_reply_leaves_the_old_or_the_new_one(self, tmp_path: Path) -> None:
+        path, killed = tmp_path / "c.yaml", tmp_path / "killed.yaml"
+        with use_cassette(path, "all") as cassette:
+            for number in range(20):
+                self.record(cassette, number, b"old")
+        size = path.stat().st_size
+        with use_cassette(path, "rewrite", shared=True) as cassette:
+            self.record(cassette, 5, b"new")
+            data = path.read_bytes()
+        assert data[size:].startswith(b"- replaces: 5\n")
+        found = set()
+        for end in range(size, len(data) + 1, 3):
+            killed.write_bytes(data[:end])
+            found.add(tuple(self.replies(killed)))
+        killed.write_bytes(data)
+        found.add(tuple(self.replies(killed)))
+        assert found == {("old",) * 20, (*("old",) * 5, "new", *("old",) * 14)}
+
     def test_a_place_that_is_missing_is_an_error(self, tmp_path: Path) -> None:
         path = tmp_path / "c.yaml"
         with use_cassette(path, "all") as cassette:
