@@ -16,7 +16,7 @@ import threading
 from collections.abc import Hashable, Mapping
 from operator import attrgetter
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import catalog
 from ..cassettes import running
@@ -41,10 +41,13 @@ _SETTINGS = (
     "add_function_to_prompt anthropic_key api_base api_key cache client_session credential_list custom_prompt_dict "
     "custom_provider_map default_fallbacks disable_stop_sequence_limit drop_params "
     "enable_gemini_default_thinking_level_low enable_json_schema_validation enable_preview_features fallbacks headers "
-    "log_raw_request_response max_budget model_alias_map model_fallbacks modify_params num_retries "
+    "log_raw_request_response max_budget model_alias_map model_fallbacks modify_params network_mock num_retries "
     "num_retries_per_request openai_key organization post_call_rules pre_call_rules proxy_auth reasoning_auto_summary "
     "route_all_chat_openai_to_responses secret_manager_client set_verbose use_litellm_proxy "
-    "vertex_ai_safety_settings vertex_location vertex_project"
+    "vertex_ai_safety_settings vertex_location vertex_project "
+    # What `litellm.AnthropicConfig(...)` set for all calls.
+    "AnthropicConfig.max_tokens AnthropicConfig.metadata AnthropicConfig.stop_sequences AnthropicConfig.system "
+    "AnthropicConfig.temperature AnthropicConfig.top_k AnthropicConfig.top_p"
 )
 _CALLBACKS = (
     "_async_failure_callback _async_input_callback _async_success_callback callbacks failure_callback input_callback "
@@ -143,7 +146,8 @@ def send(litellm: ModuleType, call: Mapping[str, Any]) -> Answer | None:
 
     Args:
         litellm: the imported package.
-        call: the arguments of `completion`; `model` begins with the provider's slug.
+        call: the arguments of `completion`; `model` begins with the provider's slug. The prompt is not blank, as
+            `joined_prompt` never is: LiteLLM writes something else for blank ones.
 
     Returns:
         The answer; None if nothing was sent, because the call has to go through `completion()`.
@@ -222,13 +226,18 @@ def _prepared(litellm: ModuleType, call: Mapping[str, Any]) -> _Pattern | None:
         _met(litellm, {**call, "messages": messages}, _Catcher())
     except _Caught as caught:
         request = caught.request
+    else:
+        # Something else has answered, such as a user's mock of the OpenAI SDK.
+        return None
     headers = {name: value for name, value in request.headers.items() if not name.lower().startswith(_OF_THE_CLIENT)}
     # OpenAI's Responses API has other names, and other replies.
     if {"messages", "contents"}.isdisjoint(json.loads(request.body)):
         return None
     for is_ascii in (True, False):
-        start, mark, end = request.body.partition(json.dumps(_MARK, ensure_ascii=is_ascii).encode())
-        if mark:
+        # The system prompt or the schema may hold the mark as well.
+        mark = json.dumps(_MARK, ensure_ascii=is_ascii).encode()
+        if request.body.count(mark) == 1:
+            start, _, end = request.body.partition(mark)
             return _Pattern(request.uri, headers, start, end, is_ascii)
     return None
 
@@ -241,12 +250,14 @@ class _Caught(BaseException):
 
 
 class _Catcher:
-    """Catches the first request; see `cassettes.use.Fault`."""
+    """Catches the first call; see `cassettes.use.Fault`."""
 
     endless = True
 
-    def meet(self, client: str, request: "Request") -> NoReturn:
-        raise _Caught(request)
+    def meet(self, client: str, request: "Request") -> None:
+        # LiteLLM may fetch its list of headers first, if it was imported before us.
+        if request.method == "POST":
+            raise _Caught(request)
 
 
 def _met(litellm: ModuleType, call: Mapping[str, Any], fault: "Answer | _Catcher") -> Any:

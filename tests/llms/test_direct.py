@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from corpus_routes import PROVIDERS, route_of
 from http_server import Seen
@@ -108,6 +109,7 @@ CALLS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a schema": ({"model_class": Item}, {"structured_output": "native"}),
     "a schema in the prompt": ({"model_class": Item}, {"structured_output": "prompt"}),
     "a system prompt": ({}, {"system_prompt": "Be brief. 你好"}),
+    "the mark as a system prompt": ({}, {"system_prompt": direct._MARK}),
     "letters of all kinds": ({"prompt": 'Äh "quoted" \\ \n\t\u2028 🎉 </script>', "source": "\x00\x7f"}, {}),
     "parameters": ({}, {"params": {"max_tokens": 99, "top_p": 0.5, "stop": ["END", "STOP"], "temperature": 0.7}}),
     "no temperature": ({}, {"params": {"temperature": None, "seed": 7}}),
@@ -274,9 +276,35 @@ def test_a_users_callback_and_replacement_of_completion_are_respected(monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(litellm, "success_callback", [print])
         assert not direct._is_plain(litellm, call)
-    with monkeypatch.context() as patch:
-        patch.setattr(litellm.OpenAIConfig, "frequency_penalty", 1)
-        assert not direct._is_plain(litellm, call)
+    for kind, setting in ((litellm.OpenAIConfig, "frequency_penalty"), (litellm.AnthropicConfig, "max_tokens")):
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, setting, 1)
+            assert not direct._is_plain(litellm, call)
     with monkeypatch.context() as patch:
         patch.setattr(litellm, "completion", lambda **_: "replaced")
         assert direct.send(litellm, call) is None
+
+
+def test_a_users_mock_of_the_http_client_answers(
+    both_ways: Callable[..., list[Outcome]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No request is caught then, so there is no pattern, and LiteLLM makes the call."""
+
+    def send(_: httpx.Client, request: httpx.Request, **__: Any) -> httpx.Response:
+        return httpx.Response(200, json=chat(content="mocked"), request=request)
+
+    monkeypatch.setattr(httpx.Client, "send", send)
+    short, long = both_ways("mistral", lambda: StandIn(REPLY))
+    assert short.said == long.said
+    assert short.said["text"] == "mocked"
+    assert not short.seen
+
+
+def test_what_litellm_fetches_before_its_first_call_is_no_call() -> None:
+    """It fetches a list of headers for Anthropic then, if it was imported before us."""
+    from vcr.request import Request
+
+    catcher = direct._Catcher()
+    assert catcher.meet("httpx", Request("GET", "https://example.com/list.json", "", {})) is None
+    with pytest.raises(direct._Caught):
+        catcher.meet("httpx", Request("POST", "https://example.com/v1/messages", "{}", {}))
