@@ -13,6 +13,7 @@ from typing import Any
 from .. import cassettes, catalog
 from ..cassettes.forks import importing
 from ..cassettes.importing import collector_at_rest
+from ..config import ProviderConfig
 from ..errors import BadRequestError, ConfigError, UnusableReplyError
 from ..settings import settings
 from ._billing import vendor_of
@@ -85,6 +86,11 @@ def _silence() -> None:
 class LiteLLMProvider(BaseLLM):
     """Any provider that LiteLLM has a route for; the route is the config's `provider_type`."""
 
+    def __init__(self, config: ProviderConfig | None = None) -> None:
+        super().__init__(config)
+        # The models that take no temperature: to ask LiteLLM again at each call takes longer than the call.
+        self._without_temperature: set[str] = set()
+
     def _catalog_name(self, model_name: str) -> tuple[str, str] | None:
         return self.config.provider_type, model_name
 
@@ -156,6 +162,8 @@ class LiteLLMProvider(BaseLLM):
         litellm = _litellm()
         call = self._arguments(model_name, timeout, model_class)
         call["messages"] = _messages(prompt, system_prompt, files)
+        if model_name in self._without_temperature:
+            del call["temperature"]
         if model_class and (call.get("drop_params") or litellm.drop_params):
             self._check_schema_is_kept(litellm, model_name)
         try:
@@ -167,7 +175,9 @@ class LiteLLMProvider(BaseLLM):
             # Some reasoning models take no temperature, and LiteLLM refuses it before any request. The 0 is our
             # default, not the user's wish, so it is left out for them.
             del call["temperature"]
-            return self._reply(litellm, call, model_name)
+            reply = self._reply(litellm, call, model_name)
+            self._without_temperature.add(model_name)
+            return reply
         except ModuleNotFoundError as error:
             raise _missing(error) from error
 

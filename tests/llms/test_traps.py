@@ -61,6 +61,28 @@ def test_a_temperature_that_a_model_refuses_is_left_out(standin: Callable[..., S
     assert "temperature" not in server.requests[0].body
 
 
+def test_a_model_that_refuses_a_temperature_is_not_asked_again(
+    standin: Callable[..., StandIn], write_config: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal takes LiteLLM longer than a call."""
+    import litellm
+
+    asked: list[bool] = []
+
+    def completion(**call: Any) -> Any:
+        asked.append("temperature" in call)
+        return original(**call)
+
+    original = litellm.completion
+    monkeypatch.setattr(litellm, "completion", completion)
+    entry = {"api_base": f"{standin(Reply('yes')).url}/v1", "env_key": "", "models": ["o3-mini"]}
+    write_config({"openai": entry})
+    provider = get_llm_provider("openai")
+    for _ in range(2):
+        provider.get_response("a", "b")
+    assert asked == [True, False, False]
+
+
 QUIET = """
 import json, pathlib, sys
 pathlib.Path("config.json").write_text(sys.argv[1])
