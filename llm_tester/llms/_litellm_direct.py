@@ -207,7 +207,7 @@ def _known_completion() -> object:
 def _pattern(litellm: ModuleType, call: Mapping[str, Any]) -> _Pattern | None:
     # The class itself is a part of the key, so that no other one gets its address. LiteLLM's map may grow.
     wanted = call.get("response_format")
-    shape = (wanted, id(vars(wanted).get("__pydantic_validator__"))) if isinstance(wanted, type) else repr(wanted)
+    shape = (wanted, vars(wanted).get("__pydantic_validator__")) if isinstance(wanted, type) else repr(wanted)
     rest = {name: value for name, value in call.items() if name not in ("messages", "response_format", "timeout")}
     key = (repr(rest), repr(call["messages"][:-1]), shape, len(litellm.model_cost))
     if key not in _patterns.known:
