@@ -137,16 +137,19 @@ class Settings:
         entry = self.config.providers.get(name)
         if base is None and not isinstance(entry, dict):
             return None
-        over = {"enabled": entry} if isinstance(entry, bool) else entry or {}
-        base = base or {}
-        if "base_url" in over and "api_base" not in over:
-            # Else the package's address would lead over the user's.
-            base = {key: value for key, value in base.items() if key != "api_base"}
+        over = _with_api_base({"enabled": entry} if isinstance(entry, bool) else entry or {})
+        base = _with_api_base(base or {})
         if "default_model" in over and "models" not in over:
             # The user's choice of a default replaces the mark in the package's file.
             base = {**base, "models": [_unmarked(model) for model in base.get("models", [])]}
         where, prefix = (self.path, f"providers.{name}") if over and self.path else (file or packaged, "")
         return validate(ProviderConfig, {**base, **over, "name": name}, where, prefix)
+
+
+def _with_api_base(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry with its address under one name, so that the user's leads; of two, `api_base` counts."""
+    address = {"api_base": entry["base_url"]} if "base_url" in entry else {}
+    return address | {name: value for name, value in entry.items() if name != "base_url"}
 
 
 def _variables(entry: Mapping[str, Any]) -> set[str]:

@@ -123,6 +123,21 @@ def test_base_url_is_api_base(write_config: Write) -> None:
     assert entry.api_base == "http://127.0.0.1:9/v1"
 
 
+@pytest.mark.parametrize("names", [("api_base", "base_url"), ("base_url", "api_base")])
+def test_the_users_address_leads_under_either_name(names: tuple[str, str], write_config: Write) -> None:
+    theirs, users = names
+    write_config({"x": {users: "http://127.0.0.1:9/v1"}})
+    external = {"provider_type": "openai", theirs: "http://127.0.0.1:8/v1"}
+    entry = settings.settings().provider("x", external)
+    assert entry is not None
+    assert entry.api_base == "http://127.0.0.1:9/v1"
+
+
+def test_of_two_addresses_in_an_entry_api_base_counts(write_config: Write) -> None:
+    write_config({"x": {"provider_type": "openai", "base_url": "http://a/v1", "api_base": "http://b/v1"}})
+    assert load_provider_config("x").api_base == "http://b/v1"
+
+
 def test_a_key_comes_from_the_environment_before_the_dotenv_file(
     tmp_path: Path, write_config: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
