@@ -1,5 +1,6 @@
 """Maps what libraries raise to our errors: by HTTP status first, the same on every route."""
 
+import builtins
 import datetime
 import email.utils
 import re
@@ -156,7 +157,7 @@ _UNSENT = (
     "MissingKeyError"
 )
 # if the connection was there,
-_SENT = "ConnectionResetError TimeoutError ReadError ReadTimeout"
+_SENT = "ConnectionResetError ReadError ReadTimeout"
 # if a reply cannot be read,
 _UNREADABLE = "JSONDecodeError UnicodeDecodeError ResponseValidationError UnexpectedModelBehavior"
 # and if the connection could not be made or broke.
@@ -181,7 +182,8 @@ def never_connected(error: BaseException, *, sent: bool = True) -> bool:
         sent: whether a request was seen.
     """
     for link in exception_chain(error):
-        if (unsent := _is_any(link, _UNSENT)) or _is_any(link, _SENT):
+        # Our own TimeoutError says nothing of the connection.
+        if (unsent := _is_any(link, _UNSENT)) or _is_any(link, _SENT) or isinstance(link, builtins.TimeoutError):
             return unsent
     # All HTTP clients that LiteLLM uses are seen, so that without a request it refused the call by itself.
     return not sent and any(map(_is_litellm, exception_chain(error)))

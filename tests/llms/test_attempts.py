@@ -39,6 +39,7 @@ from llm_tester.errors import (
     ServerError,
     UnusableReplyError,
 )
+from llm_tester.errors import TimeoutError as OurTimeoutError
 from llm_tester.llms import attempts
 from llm_tester.llms.budget import Budget, expecting, spending
 from llm_tester.llms.error_mapping import never_connected
@@ -133,6 +134,8 @@ def raised(*errors: Exception) -> Exception:
         (raised(socket.gaierror(), OSError("wrapped")), True),
         (ssl.SSLCertVerificationError(), True),
         (httpx.ConnectTimeout("x"), True),
+        (raised(httpx.ConnectTimeout("x"), OurTimeoutError("raised by a user's provider")), True),
+        (TimeoutError(), False),
         (httpx.LocalProtocolError("Illegal header value"), True),
         (raised(httpx.ReadTimeout("x"), RuntimeError("SDK")), False),
         (raised(ConnectionRefusedError(), httpx.ReadTimeout("on the second address")), False),
