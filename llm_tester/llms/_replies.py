@@ -79,7 +79,8 @@ def corrected(provider: str, model: str, vendor: str, read: Callable[[], Reply],
     """
     body = _body() if is_sent else {}
     said = _said(body, provider, model)
-    if said and said.is_plain:
+    # If a reply names no model, LiteLLM says which one was asked for.
+    if said and said.is_plain and isinstance(said.answered_model, str):
         text, usage = said.text, said.usage
     else:
         try:
@@ -179,9 +180,10 @@ def _gemini(payload: Body) -> _Said | None:
     blocked = _object(payload, "promptFeedback").get("blockReason")
     if not candidate and not blocked:
         return None
-    content = _object(candidate, "content").get("parts")
-    thoughts = [part for part in content or () if isinstance(part, dict) and part.get("thought")]
-    text = _text([part for part in content if part not in thoughts] if isinstance(content, list) else "")
+    found = _object(candidate, "content").get("parts")
+    content: list[Any] = found if isinstance(found, list) else []
+    thoughts = [part for part in content if isinstance(part, dict) and part.get("thought")]
+    text = _text([part for part in content if part not in thoughts])
     usage = _object(payload, "usageMetadata")
     reasoning, written = usage.get("thoughtsTokenCount"), usage.get("candidatesTokenCount")
     read = usage.get("toolUsePromptTokenCount") or 0
@@ -197,9 +199,10 @@ def _gemini(payload: Body) -> _Said | None:
         cached_tokens=usage.get("cachedContentTokenCount"),
         reasoning_tokens=reasoning,
     )
-    calls = any(isinstance(part, dict) and "functionCall" in part for part in content or ())
+    calls = any(isinstance(part, dict) and "functionCall" in part for part in content)
     finish = "content_filter" if blocked else "tool_calls" if calls else _finish(candidate.get("finishReason"))
-    is_text = not blocked and all(set(part) <= _OF_A_TEXT for part in content or () if part not in thoughts)
+    of_text = [isinstance(part, dict) and set(part) <= _OF_A_TEXT for part in content if part not in thoughts]
+    is_text = not blocked and all(of_text)
     return _Said(text, finish, counts, payload.get("modelVersion"), is_text)
 
 

@@ -157,6 +157,8 @@ FAULTS: dict[str, Callable[[], Fault]] = {
     "HTML": lambda: Fault(status=200, body=b"<html>hello</html>", headers={"content-type": "text/html"}),
     "no choices": lambda: json_fault({"choices": [], "content": [], "candidates": [], "usage": {}}),
     "no content": lambda: json_fault({"id": "1", "model": "m", "choices": [{"index": 0, "message": {}}]}),
+    "parts that are no list": lambda: json_fault({"candidates": [{"content": {"parts": 1}}]}),
+    "a part that is no object": lambda: json_fault({"candidates": [{"content": {"parts": [1]}}]}),
     "an error in a reply": lambda: json_fault({"error": {"message": "overloaded", "code": 500}}),
     "not UTF-8": lambda: Fault(status=200, body=b'{"choices": "\xff"}'),
 }
@@ -201,6 +203,7 @@ REPLIES: dict[str, tuple[str, dict[str, Any]]] = {
     "two blocks": ("anthropic", claude({"type": "text", "text": "ye"}, {"type": "text", "text": "s"})),
     "counted thoughts": ("gemini", gemini(21, {"text": "yes"})),
     "thoughts counted as a part": ("gemini", gemini(16, {"text": "Hm.", "thought": True}, {"text": "yes"})),
+    "no name of a model": ("gemini", {**gemini(21, {"text": "yes"}), "modelVersion": None}),
     "a call of a function": ("gemini", gemini(21, {"text": "yes"}, {"functionCall": {"name": "f", "args": {}}})),
 }
 
