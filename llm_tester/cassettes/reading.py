@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import yaml
+from yaml.constructor import ConstructorError
 
 from ..errors import CassetteError
 from . import _recent, bodies
@@ -183,6 +184,8 @@ class SafeLoader(yaml.CSafeLoader):
         if node.tag == _MAP and isinstance(node, yaml.MappingNode):
             values = self.constructed_objects[node] = {}
             for key, value in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    raise ConstructorError(None, None, "found unhashable key", key.start_mark)
                 values[self.construct_object(key)] = self.construct_object(value)
             return values
         if node.tag == _SEQ and isinstance(node, yaml.SequenceNode):
@@ -195,7 +198,7 @@ class SafeLoader(yaml.CSafeLoader):
 def _parsed(path: Path, text: str) -> tuple[list[Interaction], dict[str, Any]]:
     try:
         data = yaml.load(text, Loader=SafeLoader)
-    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         place = getattr(error, "problem_mark", None)
         line = f", line {place.line + 1}" if place else ""
         raise CassetteError(

@@ -227,6 +227,10 @@ UNREADABLE = {
     "utf-16": ("format: 1".encode("utf-16"), "is not UTF-8 text"),
     "a bomb": (bomb().encode(), "its YAML aliases unfold to more than the file holds"),
     "a circle": (b"format: 1\nx: &a [*a]\ninteractions: []", "its YAML aliases unfold to more"),
+    "a key that is no text": (
+        b"format: 1\ninteractions:\n- request: {{url}: a}\n",
+        "one.yaml, line 3: not YAML .found unhashable key",
+    ),
     "a python object": (b"format: 1\ninteractions: [!!python/object:os.system x]", "not YAML .could not determine"),
     "deep": (
         b"format: 1\ninteractions: " + b"[" * 5000 + b"]" * 5000,
