@@ -68,11 +68,13 @@ _KEY_SHAPES = re.compile(
     )""",
     re.VERBOSE,
 )
-# What is in each of the shapes. Most texts have none of it, and looking for it takes a hundredth of the time.
+# What is in each of the shapes. Most texts have none of it, and looking for it takes a hundredth of the time. The
+# boundary is that of ASCII: before a letter, it is wherever Python's is.
 _IN_SHAPES = (
-    r"[spr]k[-_][A-Za-z0-9_-]{12}|AIza|ya29\.|(?:xai|pplx|csk|nvapi|tvly|glpat)-"
+    r"(?-u:\b)(?:[spr]k[-_][A-Za-z0-9_-]{12}|AIza|ya29\.|(?:xai|pplx|csk|nvapi|tvly|glpat)-"
     r"|(?:gsk|fw|tgp_v1|r8|hf|jina|lsv2|pcsk|npm|gh[oprsu]|github_pat)_"
-    r"|dapi[0-9a-f]{8}|A[KS]IA|xox[abeprs]-|eyJ|[bB]earer|-----BEGIN "
+    r"|dapi[0-9a-f]{8}|A[KS]IA|xox[abeprs]-|eyJ[A-Za-z0-9_-]+\.eyJ|[bB]earer[^A-Za-z0-9]+[A-Za-z0-9._~+/-]{12})"
+    r"|-----BEGIN "
 )
 
 # Query and form parameters that carry credentials: Google's key, Azure's and AWS's signatures, OAuth's names. Names
@@ -97,6 +99,8 @@ _FIELD_NAME = re.compile(_FIELD, re.IGNORECASE)
 _BETWEEN = "\x01"
 _FIELD_ALONE = f"(?i)(?:^|{_BETWEEN})(?:{_FIELD})(?:{_BETWEEN}|$)"
 _FIELD_IN_TEXT = re.compile(rf'((?<!\\)"{_FIELD}"\s*:\s*)(?:"(?:[^"\\]|\\.)+"|\d+)', re.IGNORECASE)
+# For Python, these two letters are an i of another case, for Rust they are not.
+_FIELD_FOR_RUST = f'(?i)"{_FIELD}"|[\u0130\u0131]'
 # A body is not unpacked further, in bytes.
 _MOST_UNZIPPED = 50_000_000
 # What a model fills in a call of a tool: its output, whatever its fields are called.
@@ -236,7 +240,7 @@ class Scrubber:
 
     def fields(self, text: str) -> str:
         """A text without the values of such fields of JSON in it."""
-        return _FIELD_IN_TEXT.sub(rf'\g<1>"{PLACEHOLDER}"', text) if may_have(text, f'(?i)"{_FIELD}"') else text
+        return _FIELD_IN_TEXT.sub(rf'\g<1>"{PLACEHOLDER}"', text) if may_have(text, _FIELD_FOR_RUST) else text
 
     def parameters(self, text: str) -> str:
         """A query, a form, or a text with URLs in it, without secrets and the values of secret parameters."""

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from llm_tester import cassettes
 from llm_tester.cassettes import Cassette, use_cassette
 from llm_tester.cassettes.scan import scan, unused_files
-from llm_tester.cassettes.secrets import Scrubber, environment_secrets
+from llm_tester.cassettes.secrets import _KEY_SHAPES, Scrubber, environment_secrets
 from llm_tester.errors import CassetteMismatch, SecretFoundError
 from llm_tester.llms.llm_registry import reset_provider_cache
 from llm_tester.llms.provider_factory import create_provider, register_external_provider
@@ -250,6 +250,18 @@ class TestShapes:
         assert Scrubber().fields(f'{{"a": "{around}", "Api_Key" : "unknown"}}') == (
             f'{{"a": "{around}", "Api_Key" : "REDACTED"}}'
         )
+
+    @pytest.mark.parametrize("key", SHAPES, ids=map(str, range(len(SHAPES))))
+    def test_the_fast_search_passes_by_no_key(self, key: str) -> None:
+        """It is another engine's, for which other characters are letters, digits and white space."""
+        for before in [*map(chr, range(0x250)), "\u0301", "\u200d", "\u0660", "\u2028", "日", "😀"]:
+            for text in (f"{before}{key}", key.replace(" ", f" {before}", 1)):
+                assert Scrubber().text(text) == _KEY_SHAPES.sub("REDACTED", text)
+
+    @pytest.mark.parametrize("letter", "iI\u0130\u0131")
+    def test_a_field_is_found_in_every_case_of_its_letters(self, letter: str) -> None:
+        text = f'{{"author{letter}zation": "unknown", "{letter}d_to\u212aen": "unknown", "\u017fecret": 1}}'
+        assert Scrubber().fields(text).count("REDACTED") == 3
 
     @pytest.mark.parametrize("text", NO_KEYS)
     def test_what_does_not_look_like_a_key_is_kept(self, text: str) -> None:
