@@ -3,7 +3,7 @@
 import heapq
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -13,10 +13,11 @@ __all__ = ["in_order", "paired_by_key", "paired_by_likeness"]
 
 _MAX_PAIRS = 10_000
 _MAX_WORK = 60_000  # comparisons of two scalars; about a second
+_MAX_TEXTS = 4_000_000  # pairs of texts that are compared to find candidates; about a second
 _CANDIDATES = 10
 _ROUNDS = 5
 _LONGEST = 200  # characters of an item that are compared to find its candidates
-_COMMON = 20  # items that share a trait; more than that have little in common
+_COMMON = 50  # items that share a trait; more than that have little in common
 
 Gain = Callable[[int, int], int]
 
@@ -107,13 +108,14 @@ def _text(item: Any) -> str:
 
 
 def _candidates(wanted: Mapping[int, Any], found: Mapping[int, Any]) -> dict[int, list[int]]:
-    """By expected item, the actual items that share its rarest traits."""
+    """By expected item, the actual items that share its rarest traits and, in shorter lists, have similar texts."""
     sharing: dict[int | str, list[int]] = defaultdict(list)
     for j, item in found.items():
         for trait in _traits(item):
             sharing[trait].append(j)
     asked = Counter[int | str]()
     chosen: dict[int, list[int]] = {}
+    places = {j: place for place, j in enumerate(found)}
     for i, item in wanted.items():
         weights: dict[int, float] = defaultdict(float)
         for trait in chain.from_iterable(map(_traits, choices(item) or [item])):
@@ -128,12 +130,17 @@ def _candidates(wanted: Mapping[int, Any], found: Mapping[int, Any]) -> dict[int
                 holders = (holders[start:] + holders[:start])[:_CANDIDATES]
             for j in holders:
                 weights[j] += 1 / count
-        chosen[i] = heapq.nlargest(_CANDIDATES, weights, key=weights.__getitem__)
+        # The order of a set, in which they were added up, is another one in each process.
+        ranks = {j: (-round(weight, 9), places[j]) for j, weight in weights.items()}
+        chosen[i] = heapq.nsmallest(_CANDIDATES, ranks, key=ranks.__getitem__)
+    if len(wanted) * len(found) <= _MAX_TEXTS:
+        for i, alike in _similar(wanted, found):
+            chosen[i] += alike
     return chosen
 
 
 def _traits(item: Any) -> set[int | str]:
-    """What few other items may have: four characters in a row; of objects also all fields, and all but one of them."""
+    """What few other items may have: of objects all fields, all but one of them, and words; of texts, their parts."""
     traits: set[int | str] = set()
     if isinstance(item, dict):
         texts = ((key, _text(value).lower()) for key, value in item.items())
@@ -141,7 +148,19 @@ def _traits(item: Any) -> set[int | str]:
         whole = sum(fields)
         traits = {whole, *(whole - field for field in fields)}
     text = _text(item)[:_LONGEST].lower()
+    if " " in text and isinstance(item, dict):
+        return traits.union(text.split())
     return traits.union(text[at : at + 4] for at in range(len(text) - 3))
+
+
+def _similar(wanted: Mapping[int, Any], found: Mapping[int, Any]) -> Iterator[tuple[int, list[int]]]:
+    from rapidfuzz import fuzz, process
+
+    texts = {j: _text(item)[:_LONGEST] for j, item in found.items()}
+    for i, item in wanted.items():
+        for option in choices(item) or [item]:
+            matches = process.extract(_text(option)[:_LONGEST], texts, scorer=fuzz.ratio, limit=_CANDIDATES)
+            yield i, [j for _, _, j in matches]
 
 
 def _best(gains: Mapping[int, Mapping[int, int]]) -> dict[int, int]:

@@ -1,8 +1,11 @@
 """The rule of docs/scoring.md: its examples, its edges, and the properties that hold for any JSON."""
 
 import math
+import os
 import random
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -349,6 +352,38 @@ def test_the_order_of_lists_does_not_matter(expected: dict[str, Any], actual: di
     chance = random.Random(seed)
     shuffled = compare(permuted(expected, chance), permuted(actual, chance))
     assert shuffled.accuracy == compare(expected, actual).accuracy
+
+
+LONG_LISTS = """
+import random
+from llm_tester.runs.scoring import compare
+
+chance = random.Random(5)
+words = ["".join(chance.choices("aeioubcdlmnrst", k=5)) for _ in range(12)]
+expected = [{"name": " ".join(chance.choices(words, k=2)), "price": chance.randint(1, 5)} for _ in range(160)]
+actual = [
+    {**item, "name": item["name"][:-2] + chance.choice("xyz")}
+    if chance.random() < 0.5
+    else {**item, "price": item["price"] + 1}
+    for item in expected
+]
+print(compare({"items": expected}, {"items": actual}).accuracy)
+"""
+
+
+def test_long_lists_of_like_items_score_the_same_in_each_process() -> None:
+    """A set of texts has another order in each, which must not decide what is compared."""
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", LONG_LISTS],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in "123"
+    ]
+    assert set(found) == {"81.87770562770564\n"}
 
 
 @anything
