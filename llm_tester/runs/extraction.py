@@ -72,7 +72,8 @@ def parse_reply(text: str, *, any_value: bool = False) -> Any:
         raise UnusableReplyError(f"The reply should be one JSON object, but it is {_describe(value)}.")
     if problem := next(not_json(value), None):
         place, why = problem
-        raise UnusableReplyError(f"The JSON in the reply is unusable: {place.removeprefix('.')}: {why}.")
+        where = place.removeprefix(".") or "(the whole)"
+        raise UnusableReplyError(f"The JSON in the reply is unusable: {where}: {why}.")
     return value
 
 

@@ -60,6 +60,7 @@ def test_what_json_means_is_kept(reply: str, wanted: dict[str, Any]) -> None:
     [
         (r'{"a": [{"\ud83d": 1}]}', r"a\[0\]: found the key '\\ud83d', which is no text"),
         (r'{"a": "\udc00"}', "half a surrogate pair"),
+        (r'{"\udc00": 1}', r"unusable: \(the whole\): found the key"),
         ("", "is empty"),
         (" \n\t", "is empty"),
         ("```json\n```", "is empty"),
