@@ -342,8 +342,9 @@ class LLMTester:
         found = self.discover_test_cases(modules) if cases is None else given(cases, tuple(modules))
         targets = self.targets(models)
         if not targets:
-            where = settings().path or Path.cwd() / "config.json"
-            none = f"{where}: no provider is enabled or named; see `llm-tester init` and `llm-tester providers`"
+            config = settings().path
+            where = f"{config}:" if config else f"{Path.cwd() / 'config.json'}: there is no such file, and"
+            none = f"{where} no provider is enabled or named; see `llm-tester init` and `llm-tester providers`"
             raise ConfigError("nothing to run: " + ("\n".join(self.problems.values()) or none))
         return [self._unit(case, target, record, repeats, through_the_wire) for case in found for target in targets]
 
