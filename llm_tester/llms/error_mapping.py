@@ -3,6 +3,7 @@
 import builtins
 import datetime
 import email.utils
+import json
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -62,6 +63,7 @@ _TOO_LONG = re.compile(
 )
 # Google answers a bad key with 400, and says so in the reason.
 _BAD_KEY = re.compile(r"API_KEY_INVALID|api key not valid|invalid api key|incorrect api key", re.IGNORECASE)
+_WITHOUT_BODY = re.compile(r"Error code: \d+$")
 _LONGEST_REASON = 500
 
 
@@ -90,8 +92,9 @@ def provider_error(
         error.provider, error.model = error.provider or provider, error.model or model
         return error
     status = _status(chain)
-    reason = _reason(error, scrubber)
-    kind = _kind(chain, status, reason)
+    body = _body(chain)
+    reason = _reason(error, body, scrubber)
+    kind = _kind(chain, status, f"{reason} {body}")
     if kind is UnusableReplyError and not sent and any(map(_is_litellm, chain)):
         kind = ProviderError
     code = f" ({status})" if status else ""
@@ -289,9 +292,19 @@ def _transport(chain: list[BaseException]) -> type[ProviderError] | None:
     return None
 
 
-def _reason(error: Exception, scrubber: Scrubber) -> str:
+def _body(chain: list[BaseException]) -> str:
+    """The start of the body of a reply with an error's status, as the vendor's SDK keeps it."""
+    body = next((found for link in chain if (found := getattr(link, "body", None))), "")
+    return _short(body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str))
+
+
+def _reason(error: Exception, body: str, scrubber: Scrubber) -> str:
+    text = str(error)
+    # LiteLLM leaves the body out if it has no `message` where OpenAI has it: an HTML page, Ollama's {"error": "…"}.
+    if body and _WITHOUT_BODY.search(text):
+        text = f"{text} - {body}"
     # LiteLLM puts its own traceback into some messages.
-    text = scrubber.parameters(str(error))
+    text = scrubber.parameters(text)
     return _short(text.partition("Traceback (most recent call last)")[0]) or type(error).__name__
 
 

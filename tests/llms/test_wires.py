@@ -137,6 +137,25 @@ def status(code: int, **more: Any) -> Fault:
     return Fault(status=code, headers={"retry-after": "0"}, **more)
 
 
+# How servers and proxies that are not OpenAI's say what is wrong.
+BODIES = (
+    b"The maximum context length is 4096 tokens",
+    b'{"detail": "The maximum context length is 4096 tokens"}',
+    b'{"error": "The maximum context length is 4096 tokens"}',
+)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("body", BODIES)
+def test_an_error_without_a_message_is_shown_as_it_is(
+    wire: str, body: bytes, standin: Callable[..., StandIn], provider_on: Callable[..., BaseLLM]
+) -> None:
+    """LiteLLM's OpenAI route reads only `error.message`, and says `Error code: 400` without one."""
+    provider = provider_on(wire, standin(REPLY, faults=[status(400, body=body)]))
+    with pytest.raises(ContextTooLongError, match="4096 tokens"):
+        provider.get_response("Say yes.", "A source.")
+
+
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("failure", FAILURES)
 def test_a_failure_is_the_same_error_on_every_route(
