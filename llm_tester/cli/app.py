@@ -5,6 +5,7 @@ called.
 """
 
 import atexit
+import errno
 import gc
 import logging
 import os
@@ -17,7 +18,7 @@ import click
 
 from ..cassettes.modes import RecordMode
 from ..errors import LLMTesterError
-from . import COMPLETE, INTERRUPTED, MISUSE
+from . import COMPLETE, INCOMPLETE, INTERRUPTED, MISUSE
 
 __all__ = ["main"]
 
@@ -40,6 +41,12 @@ class _Group(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)
+        except OSError as error:
+            # Such as a log on a disk that is full. Click itself ends quietly if a pipe is closed.
+            if error.errno != errno.ENOSPC:
+                raise
+            click.echo(f"error: {error.filename or 'the output'}: cannot be written ({error})", err=True)
+            ctx.exit(INCOMPLETE)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_where: object, **_more: object) -> None:

@@ -350,6 +350,19 @@ def test_a_closed_pipe_interrupts_the_run(tmp_path: Path, write_config: Write, s
     assert saved.spent_usd == pytest.approx(len(server.requests) * 0.00036)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_log_on_a_full_disk_is_an_error_in_one_line(mock_run: Callable[..., Path], options: tuple[str, ...]) -> None:
+    mock_run()
+    script = str(Path(sys.executable).with_name("llm-tester"))
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [script, "list", *options], stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+        )
+    assert ended.returncode == 1
+    assert re.fullmatch(r"error: the output: cannot be written \(.*No space left on device\)\n", ended.stderr)
+
+
 HEAVY = """
 import sys, llm_tester, llm_tester.__main__, llm_tester.llm_tester, llm_tester.testing.faults
 from llm_tester import catalog
