@@ -8,6 +8,7 @@ from typing import Any, TypeGuard, get_args
 
 from pydantic import BaseModel
 
+from ..cassettes.secrets import default_scrubber
 from ..errors import CaseError
 from ..llms import user_code
 
@@ -44,7 +45,9 @@ def raised(error: BaseException, path: Path, doing: str) -> CaseError:
     """
     place = user_code.raised_at(error, path.parent) or str(path)
     by = "" if place.startswith(str(path)) else f" (for {path})"
-    return CaseError(f"{place}: {doing}{by}: {type(error).__name__}: {user_code.said(error)}{_hint(error, path)}")
+    # A settings class in the file quotes the key that it refuses.
+    said = default_scrubber().text(user_code.said(error))
+    return CaseError(f"{place}: {doing}{by}: {type(error).__name__}: {said}{_hint(error, path)}")
 
 
 def _hint(error: BaseException, path: Path) -> str:

@@ -25,6 +25,8 @@ from llm_tester.runs.cases import discover, load_model_class
 
 Write = Callable[..., Path]
 
+KEY = "made-up-" + "0123456789"
+
 PARTS = """
 from pydantic import BaseModel
 
@@ -247,6 +249,12 @@ class TestImports:
         assert f".py, line {line}: cannot be imported" in problem
         assert what in problem
         assert str(directory / "model.py") in problem
+
+    def test_a_key_in_what_it_raises_is_redacted(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """A settings class that checks the environment quotes the value that it refuses."""
+        monkeypatch.setenv("ACME_API_KEY", KEY)
+        write_case(tmp_path / "cases", model="import os\nint(os.environ['ACME_API_KEY'])")
+        assert problem_of(tmp_path / "cases").endswith("with base 10: 'REDACTED'")
 
     def test_the_commands_import_them_too(self, tmp_path: Path, write_config: Write) -> None:
         """`llm-tester` and `pytest` as a user starts them, in their own processes."""
