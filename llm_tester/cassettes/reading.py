@@ -206,16 +206,19 @@ def _parsed(path: Path, text: str) -> tuple[list[Interaction], dict[str, Any]]:
             "record again"
         ) from error
     if isinstance(data, list):
-        raise CassetteError(f"{path}: was written by vcrpy before 1.0; record it again")
+        raise CassetteError(f"{path}: was written by vcrpy before 1.0; delete it and record again")
     if not isinstance(data, dict) or not isinstance(data.get("interactions"), list):
         raise CassetteError(f"{path}: holds no list of interactions; restore the file, or delete it and record again")
     _check_format(path, data)
     if "&" in text and "*" in text and not _fits(data, len(text)):
-        raise CassetteError(f"{path}: its YAML aliases unfold to more than the file holds; record it again")
+        raise CassetteError(f"{path}: its YAML aliases unfold to more than the file holds; delete it and record again")
     try:
         return [_read(item) for item in data["interactions"]], dict(data.get("metadata") or {})
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise CassetteError(f"{path}: an interaction is not whole ({error!r}); record it again") from error
+        what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise CassetteError(
+            f"{path}: an interaction is not whole ({what}); restore the file, or delete it and record again"
+        ) from error
 
 
 def _check_format(path: Path, data: Mapping[str, Any]) -> None:
@@ -224,7 +227,7 @@ def _check_format(path: Path, data: Mapping[str, Any]) -> None:
             f"{path}: has format {data['format']!r}, this llm_tester reads format {FORMAT}: upgrade llm_tester"
         )
     if "format" not in data and data.get("version") != 1:
-        raise CassetteError(f"{path}: has vcrpy's format {data.get('version')!r}, expected 1: record it again")
+        raise CassetteError(f"{path}: has vcrpy's format {data.get('version')!r}, expected 1; delete it and record again")
 
 
 def _fits(data: Any, limit: int) -> bool:

@@ -249,7 +249,10 @@ UNREADABLE = {
         "is not whole|nested deeper|nesting depth|recursion depth",
     ),
     "not base64": (_interaction("{base64: x}"), "is not whole"),
-    "no response": (b"format: 1\ninteractions: [{request: {method: a, uri: b}}]", "is not whole"),
+    "no response": (
+        b"format: 1\ninteractions: [{request: {method: a, uri: b}}]",
+        r"is not whole \(it has no 'response'\); restore the file, or delete it",
+    ),
     "no interaction": (b"format: 1\ninteractions: [1]", "is not whole"),
     "no status": (_interaction("null").replace(b"200", b"x"), "the status is 'x'"),
     "no body": (_interaction("{what: 1}"), "a body is what; expected json, text, crlf or base64"),
