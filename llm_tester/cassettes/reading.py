@@ -227,7 +227,9 @@ def _check_format(path: Path, data: Mapping[str, Any]) -> None:
             f"{path}: has format {data['format']!r}, this llm_tester reads format {FORMAT}: upgrade llm_tester"
         )
     if "format" not in data and data.get("version") != 1:
-        raise CassetteError(f"{path}: has vcrpy's format {data.get('version')!r}, expected 1; delete it and record again")
+        raise CassetteError(
+            f"{path}: has vcrpy's format {data.get('version')!r}, expected 1; delete it and record again"
+        )
 
 
 def _fits(data: Any, limit: int) -> bool:

@@ -34,11 +34,9 @@ class _Group(click.Group):
         try:
             ctx.exit(super().invoke(ctx) or COMPLETE)
         except LLMTesterError as error:
-            from ..cassettes.secrets import default_scrubber
             from .console import say
 
-            # It may quote what a user wrote, also a key in the wrong place.
-            say(f"error: {default_scrubber().text(str(error))}", "red", err=True)
+            say(f"error: {error}", "red", err=True)
             ctx.exit(MISUSE)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)

@@ -363,17 +363,6 @@ def test_a_log_on_a_full_disk_is_an_error_in_one_line(mock_run: Callable[..., Pa
     assert re.fullmatch(r"error: the output: cannot be written \(.*No space left on device\)\n", ended.stderr)
 
 
-def test_an_error_does_not_quote_a_key_that_is_in_the_wrong_place(
-    monkeypatch: pytest.MonkeyPatch, mock_run: Callable[..., Path], tmp_path: Path
-) -> None:
-    key = "made-up-" + "0123456789"
-    monkeypatch.setenv("ACME_API_KEY", key)
-    mock_run()
-    assert "no provider 'REDACTED'" in invoke("run", "-p", key).output
-    write_case(tmp_path / "cases", expected=json.dumps({"price": key}))
-    assert 'price: found "REDACTED"' in invoke("list").output
-
-
 HEAVY = """
 import sys, llm_tester, llm_tester.__main__, llm_tester.llm_tester, llm_tester.testing.faults
 from llm_tester import catalog
