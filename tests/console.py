@@ -26,6 +26,7 @@ __all__ = [
     "reader_environment",
     "run_python",
     "run_script",
+    "started",
     "started_script",
 ]
 
@@ -41,7 +42,6 @@ class ForkServer:
 
     def __init__(self) -> None:
         self._connection, theirs = socket.socketpair()
-        self._file = self._connection.makefile("rb")
         # Python's own variables are for the processes that it forks.
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV_"))}
         with theirs:
@@ -54,21 +54,15 @@ class ForkServer:
             )
         atexit.register(self._end)
 
-    def start(self, request: dict[str, Any], *files: IO[Any]) -> int:
-        """Starts a process with these three files as stdin, stdout and stderr; returns its number."""
-        self._connection.settimeout(None)
-        socket.send_fds(self._connection, [b"."], [file.fileno() for file in files])
-        self._connection.sendall(json.dumps(request).encode() + b"\n")
-        return self.answer()
-
-    def answer(self, timeout: float | None = None) -> int:
-        self._connection.settimeout(timeout)
-        line = self._file.readline()
-        assert line, "fork_server.py has ended"
-        return int(line)
+    def start(self, request: dict[str, Any], *files: IO[Any]) -> socket.socket:
+        """Starts a process with these three files as stdin, stdout and stderr; gives what answers for it."""
+        answers, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self._connection, [b"."], [*(file.fileno() for file in files), theirs.fileno()])
+            self._connection.sendall(json.dumps(request).encode() + b"\n")
+        return answers
 
     def _end(self) -> None:
-        self._file.close()
         self._connection.close()
         self._process.wait()
 
@@ -80,25 +74,38 @@ class Process:
     """A started process, with as much of `subprocess.Popen` as the tests use."""
 
     def __init__(self, command: list[str], cwd: Path, env: Mapping[str, str], *files: IO[Any]) -> None:
-        self._server = fork_server()
-        self.pid = self._server.start({"command": command, "cwd": str(cwd), "environment": dict(env)}, *files)
+        request = {"command": command, "cwd": str(cwd), "environment": dict(env)}
+        self._answers = fork_server().start(request, *files)
+        self.returncode: int | None = None
+        self.pid = self._answer(TIMEOUT_SECONDS)
 
     def send_signal(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
+        if self.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
     def wait(self, timeout: float = TIMEOUT_SECONDS) -> int:
-        try:
-            return self._server.answer(timeout)
-        except TimeoutError:
-            self.send_signal(signal.SIGKILL)
-            fork_server.cache_clear()  # a file cannot be read any more after a timeout
-            raise
+        if self.returncode is None:
+            self.returncode = self._answer(timeout)
+            self._answers.close()
+        return self.returncode
+
+    def _answer(self, timeout: float) -> int:
+        self._answers.settimeout(timeout)
+        with self._answers.makefile("rb", buffering=0) as file:
+            line = file.readline()
+        assert line, "fork_server.py has ended"
+        return int(line)
 
 
-def start(
+@contextlib.contextmanager
+def started(
     command: list[str], cwd: Path, env: Mapping[str, str], *files: IO[Any], cold: bool = False
-) -> "Process | subprocess.Popen[bytes]":
-    """Starts a console script, or `python -c`, with these three files as stdin, stdout and stderr.
+) -> Iterator["Process | subprocess.Popen[bytes]"]:
+    """Starts a console script, or `python -c`; kills it if it is still there at the end, as when a test fails.
 
     Args:
         command: the script's path, or `sys.executable`, `-c` and the code, and the arguments.
@@ -108,9 +115,15 @@ def start(
         cold: start an interpreter that has nothing imported, as a reader's shell does; it takes seconds more.
     """
     if CAN_FORK and not cold:
-        return Process(command, cwd, env, *files)
-    stdin, stdout, stderr = files
-    return subprocess.Popen(command, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr)
+        process: Process | subprocess.Popen[bytes] = Process(command, cwd, env, *files)
+    else:
+        stdin, stdout, stderr = files
+        process = subprocess.Popen(command, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def reader_environment(**more: str) -> dict[str, str]:
@@ -134,27 +147,34 @@ def run_script(
         name: `llm-tester` or `pytest`.
         arguments: its arguments.
         cwd: the directory to start it in.
-        cold: see `start`.
+        cold: see `started`.
         environment: variables on top of a reader's.
 
     Returns:
         The exit code, and stdout and stderr together in `stdout`.
     """
     command = [str(SCRIPTS / name), *arguments]
-    with tempfile.TemporaryFile() as output, Path(os.devnull).open("rb") as nothing:
-        process = start(command, cwd, reader_environment(**environment), nothing, output, output, cold=cold)
+    env = reader_environment(**environment)
+    with (
+        tempfile.TemporaryFile() as output,
+        Path(os.devnull).open("rb") as nothing,
+        started(command, cwd, env, nothing, output, output, cold=cold) as process,
+    ):
         return _completed(command, process.wait(TIMEOUT_SECONDS), output)
 
 
 @contextlib.contextmanager
 def started_script(name: str, *arguments: str, cwd: Path, **environment: str) -> Iterator[tuple[Any, IO[str]]]:
     """Starts a script as `run_script` does; gives the process and its output, to be read while it runs."""
+    command, env = [str(SCRIPTS / name), *arguments], reader_environment(**environment)
     ours, theirs = os.pipe()
-    with os.fdopen(ours) as output, Path(os.devnull).open("rb") as nothing:
-        with os.fdopen(theirs, "wb") as end:
-            process = start(
-                [str(SCRIPTS / name), *arguments], cwd, reader_environment(**environment), nothing, end, end
-            )
+    with (
+        os.fdopen(ours) as output,
+        os.fdopen(theirs, "wb") as end,
+        Path(os.devnull).open("rb") as nothing,
+        started(command, cwd, env, nothing, end, end) as process,
+    ):
+        end.close()  # the output ends with the process
         yield process, output
 
 
@@ -166,8 +186,8 @@ def run_python(
     with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         asked.write(stdin.encode())
         asked.seek(0)
-        process = start(command, cwd, env, asked, output, errors)
-        return _completed(command, process.wait(TIMEOUT_SECONDS), output, errors)
+        with started(command, cwd, env, asked, output, errors) as process:
+            return _completed(command, process.wait(TIMEOUT_SECONDS), output, errors)
 
 
 def _completed(command: list[str], code: int, *files: IO[bytes]) -> subprocess.CompletedProcess[str]:
