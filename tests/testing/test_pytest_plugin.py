@@ -671,26 +671,38 @@ class TestBesideOthers:
 
 
 class TestUnused:
-    @pytest.fixture
-    def two(self, pytester: pytest.Pytester, run: Run, server: Callable[..., StandIn]) -> pytest.Pytester:
-        """A cassette with two interactions, of which the test asks for one."""
+    def test_fails_a_test_that_passed_where_it_is_asked_for(
+        self, pytester: pytest.Pytester, run: Run, server: Callable[..., StandIn]
+    ) -> None:
+        """Cassettes of two interactions each, of which their tests ask for one later."""
         server()
         test = f"""{ASKS}
+            MORE = True
+
+            def ask_both():
+                ask(URL, "a")
+                if MORE:
+                    ask(URL, "b")
+
             @pytest.mark.llm_cassette()
             def test_it():
-                ask(URL, "a")
+                ask_both()
+
+            @pytest.mark.llm_cassette(fail_on_unused=True)
+            def test_marked():
+                ask_both()
+
+            @pytest.mark.llm_cassette()
+            def test_failing():
+                ask_both()
+                assert MORE
         """
-        pytester.makepyfile(test_two=f'{test}        ask(URL, "b")')
-        run("--llm-record", "once").assert_outcomes(passed=1)
         pytester.makepyfile(test_two=test)
-        return pytester
-
-    def test_passes_by_default(self, two: pytest.Pytester, run: Run) -> None:
-        run().assert_outcomes(passed=1)
-
-    def test_fails_the_test(self, two: pytest.Pytester, run: Run) -> None:
+        run("--llm-record", "once").assert_outcomes(passed=3)
+        pytester.makepyfile(test_two=test.replace("MORE = True", "MORE = False"))
+        run().assert_outcomes(passed=2, failed=1, errors=1)
         result = run("--llm-fail-on-unused")
-        result.assert_outcomes(passed=1, errors=1)
+        result.assert_outcomes(passed=2, failed=1, errors=2)
         assert result.ret == pytest.ExitCode.TESTS_FAILED
         result.stdout.fnmatch_lines(
             [
@@ -699,23 +711,17 @@ class TestUnused:
                 "*to record again: pytest test_two.py::test_it --llm-record rewrite",
             ]
         )
+        chosen = ("--llm-fail-on-unused", "-k", "it or marked")
+        run(*chosen, "--llm-record", "rewrite").assert_outcomes(passed=2, deselected=1)
+        run(*chosen).assert_outcomes(passed=2, deselected=1)
 
-    def test_by_marker(self, two: pytest.Pytester, run: Run) -> None:
-        text = (two.path / "test_two.py").read_text(encoding="utf-8")
-        two.makepyfile(test_two=text.replace("llm_cassette()", "llm_cassette(fail_on_unused=True)"))
-        run().assert_outcomes(passed=1, errors=1)
-
-    def test_does_not_add_to_what_failed_already(self, two: pytest.Pytester, run: Run) -> None:
-        text = (two.path / "test_two.py").read_text(encoding="utf-8")
-        two.makepyfile(test_two=f"{text}\n    assert False\n")
-        run("--llm-fail-on-unused").assert_outcomes(failed=1)
-
-    def test_is_gone_after_recording_again(self, two: pytest.Pytester, run: Run) -> None:
-        run("--llm-fail-on-unused", "--llm-record", "rewrite").assert_outcomes(passed=1)
-        run("--llm-fail-on-unused").assert_outcomes(passed=1)
-
-    def test_files_are_listed_where_asked(self, two: pytest.Pytester, run: Run) -> None:
-        root = two.path / "cassettes/test_two"
+    def test_files_are_listed_where_asked(
+        self, pytester: pytest.Pytester, run: Run, server: Callable[..., StandIn]
+    ) -> None:
+        server()
+        pytester.makepyfile(test_two=f"{ASKS}\n            def test_it(llm_cassette):\n                ask(URL, 'a')\n")
+        run("--llm-record", "once").assert_outcomes(passed=1)
+        root = pytester.path / "cassettes/test_two"
         (root / "renamed.yaml").write_bytes((root / "test_it.yaml").read_bytes())
         (root / "theirs.yaml").write_text("interactions: []\nversion: 1\n", encoding="utf-8")
         assert "unused" not in shown(run())
@@ -975,22 +981,23 @@ class TestCases:
         result.stdout.fnmatch_lines(["cases/products/model.py::desk?fake:m1? FAILED*"])
 
     def test_junit(self, cases: pytest.Pytester, run: Run) -> None:
-        run("-k", "lamp", "--junitxml", "junit.xml", "--strict-markers").assert_outcomes(passed=1, deselected=1)
-        case = ElementTree.parse(cases.path / "junit.xml").getroot().find(".//testcase")
-        assert case is not None
-        assert (case.get("classname"), case.get("name")) == ("cases.products.model", "lamp[fake:m1]")
-        told = {item.get("name"): item.get("value") for item in case.iter("property")}
+        priced = {"name": "priced", "cost_input": 1e6, "cost_output": 0}
+        mock = {"replies": {"lamp": {"name": "Lamp", "price": 20}}}
+        counted = {**mock, "usage": {"prompt_tokens": 3}}
+        entry = {"provider_type": "mock", "env_key": ""}
+        providers = {"fake": {**entry, "models": ["m1"], "mock": mock}}
+        write_config(cases, {**providers, "sold": {**entry, "models": [priced], "mock": counted}})
+        run("-k", "lamp", "--junitxml", "junit.xml", "--strict-markers").assert_outcomes(passed=2, deselected=2)
+        first, second = ElementTree.parse(cases.path / "junit.xml").getroot().iter("testcase")
+        assert (first.get("classname"), first.get("name")) == ("cases.products.model", "lamp[fake:m1]")
+        told, known = (
+            {item.get("name"): item.get("value") for item in case.iter("property")} for case in (first, second)
+        )
         assert told.keys() == {"accuracy", "tokens", "cost", "origin"}
         assert told["accuracy"] == "100.0"
         assert int(told["tokens"] or 0) > 0
         assert (told["cost"], told["origin"]) == ("unknown", "live: in process")
-
-    def test_junit_knows_the_cost(self, cases: pytest.Pytester, run: Run) -> None:
-        model = {"name": "m", "cost_input": 1e6, "cost_output": 0}
-        scripted = {"replies": {"lamp": {"name": "Lamp", "price": 20}}, "usage": {"prompt_tokens": 3}}
-        write_config(cases, {"fake": {"provider_type": "mock", "env_key": "", "models": [model], "mock": scripted}})
-        run("-k", "lamp", "--junitxml", "junit.xml").assert_outcomes(passed=1, deselected=1)
-        assert '<property name="cost" value="3.0"' in (cases.path / "junit.xml").read_text(encoding="utf-8")
+        assert known["cost"] == "3.0"
 
     @pytest.mark.parametrize(
         ("wanted", "passed"),
