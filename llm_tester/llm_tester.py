@@ -349,19 +349,18 @@ class LLMTester:
         return [self._unit(case, target, record, repeats, through_the_wire) for case in found for target in targets]
 
     def _unit(self, case: Case, target: tuple[str, str], record: str, repeats: int, through_the_wire: bool) -> Unit:
-        return lean(
-            Unit(
-                case=case,
-                provider=target[0],
-                model=target[1],
-                record=record,
-                cassettes=self.cassettes,
-                repeats=repeats,
-                config=settings().path,
-                options=self._options,
-                through_the_wire=through_the_wire,
-            )
+        unit = Unit(
+            case=case,
+            provider=target[0],
+            model=target[1],
+            record=record,
+            cassettes=self.cassettes,
+            repeats=repeats,
+            config=settings().path,
+            options=self._options,
+            through_the_wire=through_the_wire,
         )
+        return lean(unit)
 
     def _count(self, run_id: str, result: CaseResult) -> None:  # also in pytest's summary
         count(self.costs, run_id, result)

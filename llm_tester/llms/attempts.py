@@ -4,7 +4,6 @@ Each attempt has its own `cassettes.Call`, which knows whether a request went ou
 and what the reply's body was.
 """
 
-import copy
 import functools
 import logging
 import re
@@ -86,6 +85,13 @@ def sums(*calls: LLMTesterError | UsageData | _Failures) -> dict[str, Any]:
     return {**sums, "failed_cost": add_usd(call.failed_cost for call in calls)}
 
 
+def _copied(error: LLMTesterError) -> LLMTesterError:
+    # Not with `copy`: once Dask is imported, whose tblib registers how exceptions are copied, copies share attributes.
+    made = type(error).__new__(type(error), *error.args)
+    vars(made).update(vars(error))
+    return made
+
+
 def make_call(
     provider: "BaseLLM",
     model: ModelConfig,
@@ -165,7 +171,7 @@ def _attempt(
         except Exception as error:  # noqa: BLE001 (raised as ours, from what holds no key)
             # A copy, because a class may raise one instance again and again.
             sent = call.was_sent or not provider.uses_http
-            ours = copy.copy(_ours(error, provider, model, sent=sent))
+            ours = _copied(_ours(error, provider, model, sent=sent))
             # An override that calls `BaseLLM.get_response` made its own attempts.
             if not ours.attempts:
                 is_billed = _may_be_billed(error, ours, call, sent=sent)

@@ -1,5 +1,6 @@
 """One call: its seconds, what it may have cost if it failed, and classes that answer for themselves."""
 
+import copyreg
 import http.client
 import json
 import pickle
@@ -366,9 +367,16 @@ def test_the_attempts_of_an_override_that_asks_base_llm_are_counted_once(standin
     assert (caught.value.attempts, caught.value.unanswered, len(server.requests)) == (3, 0, 3)
 
 
-def test_one_error_raised_again_and_again_is_counted_each_time(write_config: Write) -> None:
-    """A class may keep an instance; its own is left as it is."""
+@pytest.mark.parametrize("with_tblib", [False, True])
+def test_one_error_raised_again_and_again_is_counted_each_time(
+    with_tblib: bool, write_config: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A class may keep an instance; its own is left as it is, also if Dask's tblib says how exceptions are copied."""
     kept = RateLimitError("always the same", retry_after=0.0)
+    monkeypatch.delitem(copyreg.dispatch_table, RateLimitError, raising=False)
+    if with_tblib:
+        pickling = pytest.importorskip("tblib.pickling_support")
+        monkeypatch.setitem(copyreg.dispatch_table, RateLimitError, pickling.pickle_exception)
     write_config({"mock": {"max_attempts": 4}})
     register_mock_response("*", kept)
     for _ in range(2):
