@@ -15,7 +15,7 @@ from .pricing import Tokens, cost
 from .runs.again import due
 from .runs.results import RunResult
 from .runs.shards import part_of
-from .runs.units import Unit, limits_of, plan, worst_usd
+from .runs.units import Unit, limits_of, missing_repeats, plan, worst_usd
 from .tokens import estimate_tokens
 from .usage import add_usd
 
@@ -105,12 +105,12 @@ def estimate(
             _add(sums, unit, tester.manager.instance(unit.provider), budget)
         except LLMTesterError as error:
             # Each unit would fail with it in a run as well.
-            _add_skipped(sums, unit, str(error))
+            _add_skipped(sums, unit.repeats, str(error))
     return list(found.values())
 
 
-def _add_skipped(sums: Estimate, unit: Unit, problem: str) -> None:
-    sums.skipped += unit.repeats
+def _add_skipped(sums: Estimate, repeats: int, problem: str) -> None:
+    sums.skipped += repeats
     sums.problem = "\n".join(dict.fromkeys([*filter(None, [sums.problem]), problem]))
 
 
@@ -119,11 +119,15 @@ def _add(sums: Estimate, unit: Unit, provider: BaseLLM, budget: Budget | None) -
     mode = provider.schema_mode(unit.model, unit.case.model_class())
     planned = plan(unit, provider, without_key=True)
     if planned.skip:
-        _add_skipped(sums, unit, planned.skip)
+        _add_skipped(sums, unit.repeats, planned.skip)
         return
     calls = [_call(unit, provider, budget)] * planned.live if planned.live else []
     sums.needs = sums.needs or (provider.missing_key(unit.model) if calls else None)
-    sums.replayed += unit.repeats - planned.live
+    # In these modes, what is not recorded is neither replayed nor called.
+    missing = missing_repeats(unit) if planned.mode in ("none", "once") and not planned.live else 0
+    if missing:
+        _add_skipped(sums, missing, "not recorded, and in this record mode nothing is called")
+    sums.replayed += unit.repeats - planned.live - missing
     sums.schema_modes = tuple(dict.fromkeys((*sums.schema_modes, mode)))
     for call in calls:
         _add_call(sums, call, budget)

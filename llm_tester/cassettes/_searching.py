@@ -14,7 +14,7 @@ def may_have(text: str, pattern: str) -> bool:
 
     Args:
         text: the text.
-        pattern: the expression, without what Rust's engine has not: looking ahead or behind, and references.
+        pattern: the expression, without look-ahead, look-behind and references, which Rust's engine does not know.
 
     Returns:
         False if there is none for certain; True if there is one, or if the text is no valid Unicode.

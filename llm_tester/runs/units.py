@@ -32,6 +32,7 @@ __all__ = [
     "Unit",
     "expected_size",
     "limits_of",
+    "missing_repeats",
     "plan",
     "results_of",
     "run_unit",
@@ -123,16 +124,16 @@ def plan(unit: Unit, provider: BaseLLM, *, without_key: bool = False) -> Plan:
         no_key = None if without_key else provider.missing_key(unit.model)
         why = "under CI nothing is called" if under_ci() else no_key and f"there is no key: {no_key}"
         if not why:
-            missing = _missing_repeats(unit)
+            missing = missing_repeats(unit)
             return Plan(None, "new_episodes" if missing else "none", missing)
         return Plan(None, "none", 0) if is_recorded else Plan(f"not recorded, and {why}", None, 0)
     mode = check_mode(unit.record)
     if mode == "new_episodes":
-        return Plan(None, mode, _missing_repeats(unit))
+        return Plan(None, mode, missing_repeats(unit))
     return Plan(None, mode, 0 if mode == "none" or (mode == "once" and is_recorded) else unit.repeats)
 
 
-def _missing_repeats(unit: Unit) -> int:
+def missing_repeats(unit: Unit) -> int:
     """How many repeats have no usable recording."""
     usable = [item for item in Cassette(unit.path).interactions if not item.is_failure]
     # A call may take several requests; only the last one records the provider.

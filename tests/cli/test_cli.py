@@ -170,6 +170,8 @@ def test_a_dry_run_calls_nothing_and_estimates(
     assert "≈" in counted.output
     assert "estimated cost at least $" in counted.output
     assert not server.requests
+    missing = invoke("run", "-p", "x", "--record", "none", "--dry-run", "--json")
+    assert [(item["replayed"], item["skipped"]) for item in json.loads(missing.stdout)] == [(0, 1)]
     invoke("run", "-p", "x")
     recorded = invoke("run", "-p", "x", "--record", "all", "--dry-run")
     assert "1000" in recorded.output
