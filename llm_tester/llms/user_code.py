@@ -179,9 +179,14 @@ def _name_from(directory: Path, path: Path) -> str | None:
     parts = folder.relative_to(directory).parts if folder.is_relative_to(directory) else ()
     if not parts or any("." in part for part in parts) or folder.with_suffix(".py").is_file():
         return None
-    top = importlib.util.find_spec(parts[0])
-    homes = (top.submodule_search_locations if top else None) or ()
-    if directory / parts[0] not in [Path(home).resolve() for home in homes]:
+    top = sys.modules.get(parts[0])
+    if top is None:
+        found = importlib.util.find_spec(parts[0])
+        homes = [Path(home).resolve() for home in found.submodule_search_locations or ()] if found else []
+    else:
+        # Not its spec: a module that a program made has none.
+        homes = _paths(top)
+    if directory / parts[0] not in homes:
         return None
     # Of a namespace package with several homes, another may lead.
     name = ".".join([*parts, path.stem])

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -203,6 +204,13 @@ class TestImports:
         (tmp_path / "user.py").write_text("from cases.goods.model import Product")
         write_case(tmp_path / "cases", "again", model="from user import Product as Model")
         assert load_model_class(tmp_path / "cases/again") is kind
+
+    def test_a_module_that_a_program_made_does_not_hide_the_cases(
+        self, tmp_path: Path, write_config: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_config()
+        monkeypatch.setitem(sys.modules, "cases", ModuleType("cases"))
+        assert load_model_class(write_case(tmp_path / "cases", "goods", model=PARTS)).__name__ == "Product"
 
     def test_an_installed_module_leads_over_one_next_to_the_config(self, tmp_path: Path, write_config: Write) -> None:
         write_config()
