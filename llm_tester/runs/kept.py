@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
+from .. import catalog
 from ..cassettes.context import current, injected_faults
 from ..errors import ResultsError
 from ..llms._schema import schema_text
@@ -160,7 +161,7 @@ def fingerprint(provider: BaseLLM, model: str, case: Case, cassette: Path) -> st
     return _digest(json.dumps(made_from, sort_keys=True, default=_plain))
 
 
-@functools.lru_cache(maxsize=64)
+@catalog.kept
 def _of_model(
     provider: BaseLLM, model: str, environment: tuple[tuple[str, str], ...], price_source: str
 ) -> dict[str, Any]:
