@@ -396,14 +396,19 @@ class TestReplacing:
         assert cassette.play(request) is None
         cassette.record(request, {"status": 200, "headers": {}, "body": reply}, 0.1)
 
+    def recorded(self, folder: Path) -> Path:
+        """A cassette of 20 replies."""
+        path = folder / "c.yaml"
+        with use_cassette(path, "all") as cassette:
+            for number in range(20):
+                self.record(cassette, number, b"old")
+        return path
+
     def replies(self, path: Path) -> list[str]:
         return [interaction.response["body"]["text"] for interaction in Cassette(path).interactions]
 
     def test_a_run_that_is_cut_off_has_the_newest_of_each_in_its_place(self, tmp_path: Path) -> None:
-        path, killed = tmp_path / "c.yaml", tmp_path / "killed.yaml"
-        with use_cassette(path, "all") as cassette:
-            for number in range(20):
-                self.record(cassette, number, b"old")
+        path, killed = self.recorded(tmp_path), tmp_path / "killed.yaml"
         inode = path.stat().st_ino
         expected = ["new 0", "old", "new 2", *["old"] * 17, "new 30"]
         with use_cassette(path, "rewrite", shared=True) as cassette:
@@ -421,10 +426,7 @@ class TestReplacing:
         assert "replaces" not in killed.read_text()
 
     def test_a_block_that_fails_puts_the_file_in_order(self, tmp_path: Path) -> None:
-        path = tmp_path / "c.yaml"
-        with use_cassette(path, "all") as cassette:
-            for number in range(20):
-                self.record(cassette, number, b"old")
+        path = self.recorded(tmp_path)
         with contextlib.suppress(ZeroDivisionError), use_cassette(path, "rewrite") as cassette:
             self.record(cassette, 5, b"new")
             raise ZeroDivisionError
@@ -432,10 +434,7 @@ class TestReplacing:
         assert "replaces" not in path.read_text()
 
     def test_a_kill_at_any_byte_of_a_new_reply_leaves_the_old_or_the_new_one(self, tmp_path: Path) -> None:
-        path, killed = tmp_path / "c.yaml", tmp_path / "killed.yaml"
-        with use_cassette(path, "all") as cassette:
-            for number in range(20):
-                self.record(cassette, number, b"old")
+        path, killed = self.recorded(tmp_path), tmp_path / "killed.yaml"
         size = path.stat().st_size
         with use_cassette(path, "rewrite", shared=True) as cassette:
             self.record(cassette, 5, b"new")
